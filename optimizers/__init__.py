@@ -45,6 +45,16 @@ class Row:
         return {**self.hyper, **{name: scope for name, scope in COMMON.items() if name not in self.hyper}}
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """One way in which the learning rate changes: `path` is `module:class`, `numbers` says what may be searched."""
+
+    name: str
+    path: str
+    numbers: Mapping[str, Range]
+    source: str
+
+
 _RHO = Range(0.9, 0.5, 0.999)
 _BETA_1 = Range(0.9, 0.5, 0.99)
 _BETA_2 = Range(0.999, 0.9, 0.9999)
@@ -247,6 +257,30 @@ _ROWS = (
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
 
+WARMUP = Range(0.0, 0.0, 0.3)
+"""The share of the training in which the rate rises linearly, before any schedule."""
+
+_SCHEDULES = (
+    Schedule("constant", "optimizers.schedules:Constant", {}, "Robbins and Monro 1951; lecture 3.3"),
+    Schedule(
+        "inverse_time",
+        "optimizers.schedules:InverseTime",
+        {"gamma": Range(100.0, 1.0, 1e5, log=True)},
+        "β/(k+γ), the theorem of lecture 3.3; Robbins and Monro 1951",
+    ),
+    Schedule("inverse_sqrt", "optimizers.schedules:InverseSqrt", {}, "c/√k, lecture 3.3; Nemirovski et al. 2009"),
+    Schedule(
+        "step",
+        "optimizers.schedules:Step",
+        {"drop": Range(0.1, 0.05, 0.9, log=True), "every": Range(0.3, 0.1, 0.9)},
+        "He et al. 2016, section 3.4",
+    ),
+    Schedule("cosine", "optimizers.schedules:Cosine", {"floor": Range(0.0, 0.0, 0.1)}, "Loshchilov and Hutter 2017, eq. 5"),
+    Schedule("one_cycle", "optimizers.schedules:OneCycle", {"rise": Range(0.3, 0.1, 0.5)}, "Smith and Topin 2018"),
+)
+
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})
+
 
 def load(name: str) -> Any:
     """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
@@ -255,5 +289,19 @@ def load(name: str) -> Any:
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    module, class_name = OPTIMIZERS[name].path.split(":")
-    return getattr(importlib.import_module(module), class_name)
+    return _imported(OPTIMIZERS[name].path)
+
+
+def load_schedule(name: str) -> Any:
+    """The class of the schedule `name`, an `optimizers.schedules.Schedule`; loads Keras.
+
+    Raises ValueError with the known names for any other.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"no schedule is called {name!r}; there are {', '.join(SCHEDULES)}")
+    return _imported(SCHEDULES[name].path)
+
+
+def _imported(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -6,7 +6,8 @@ import keras
 import keras.ops as ops
 
 from optimizers import OPTIMIZERS
-from optimizers.base import FRACTION, POSITIVE, Rule, unbias
+from optimizers.base import Rule, unbias
+from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")

@@ -6,7 +6,7 @@ import keras
 
 from optimizers import OPTIMIZERS
 from optimizers.adam import Adam
-from optimizers.base import NON_NEGATIVE
+from optimizers.interval import NON_NEGATIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")

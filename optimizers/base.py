@@ -22,9 +22,9 @@ The rule computes in float32 for half-precision weights (its slots are float32 t
 Hyper-parameters are stored in float64 when `keras.config.floatx()` is float64, in float32 otherwise.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar
 
 import keras
@@ -33,36 +33,15 @@ import numpy as np
 import tensorflow as tf
 
 from optimizers import Row
+from optimizers.interval import LIMIT, NON_NEGATIVE, Interval
+from optimizers.schedules import Schedule
 
 Tensor = Any
 
 
-@dataclass(frozen=True)
-class Interval:
-    """The numbers from `low` to `high`; `ends` says which of the two belong to it, as in "[0, 1)"."""
-
-    low: float
-    high: float
-    ends: str
-
-    def holds(self, values: np.ndarray) -> bool:
-        """Whether all `values` lie inside; NaN never does."""
-        above = values >= self.low if self.ends[0] == "[" else values > self.low
-        below = values <= self.high if self.ends[1] == "]" else values < self.high
-        return bool(np.all(above & below))
-
-    def __str__(self) -> str:
-        return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
-
-
-FRACTION = Interval(0.0, 1.0, "[)")
-UNIT = Interval(0.0, 1.0, "[]")
-POSITIVE = Interval(0.0, float("inf"), "()")
-NON_NEGATIVE = Interval(0.0, float("inf"), "[)")
-LIMIT = Interval(0.0, float("inf"), "(]")
-
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 _ALLOWED_EVERYWHERE = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, **dict.fromkeys(CLIPS, LIMIT)}
+_SCHEDULE = "schedule."
 _KERAS_OPTIONS = (
     "name",
     "use_ema",
@@ -100,7 +79,8 @@ def _hyper_property(name: str) -> property:
 class Rule(keras.optimizers.Optimizer):
     """A Keras optimizer made of a pure rule; see the module's docstring for what a method states.
 
-    `learning_rate` is a number, a `LearningRateSchedule` or a callable without arguments; None takes the row's default.
+    `learning_rate` is a number, a schedule of `optimizers.schedules`, whose numbers become hyper-parameters called
+    `schedule.<name>`, any other `LearningRateSchedule` or a callable without arguments; None takes the row's default.
     Options are the method's hyper-parameters (defaults in its row), `weight_decay` (decoupled: x -= learning_rate * weight_decay
     * x before the update), at most one of `clipnorm`, `clipvalue`, `global_clipnorm`, and Keras' own `name`, `use_ema`,
     `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor` and `gradient_accumulation_steps`.
@@ -133,6 +113,7 @@ class Rule(keras.optimizers.Optimizer):
         super().__init__(learning_rate=rate if callable(rate) else float, **options)  # any callable: Keras makes no variable
         self.lanes = lanes
         self._number_dtype = "float64" if keras.config.floatx() == "float64" else "float32"
+        self._scheduled = self._take_schedule(rate) if isinstance(rate, Schedule) else {}
         if not callable(rate):
             self._learning_rate = self._add_number("learning_rate", self._checked("learning_rate", rate))
         self._hypers = {name: self._add_number(name, self._checked(name, value)) for name, value in hypers.items()}
@@ -141,9 +122,28 @@ class Rule(keras.optimizers.Optimizer):
         if lanes is not None:
             self._lane_iterations = self.add_variable((lanes,), dtype="int", aggregation="only_first_replica", name="lane")
         self._slots = {}
+        self._traits: list[Mapping[str, Any]] = []
+
+    def traits(self, shapes: Sequence[tuple[int, ...]], paths: Sequence[str]) -> list[Mapping[str, Any]]:
+        """What is fixed for each weight from the start, to be added to its `h`; `shapes` are those within a lane."""
+        del paths  # nothing to add
+        return [{} for _ in shapes]
+
+    def slot_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a slot of a weight of `shape`, both within a lane."""
+        del name  # all are like the weight
+        return shape
+
+    def gather(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> dict[str, Tensor]:
+        """What `per_step` wants to know of all weights together: one weight's part of each sum, of shape () or (K,)."""
+        del g, x, slots, h  # nothing to sum
+        return {}
 
     def per_step(self, h: SimpleNamespace) -> dict[str, Tensor]:
-        """Numbers to add to `h`, of shape () or (K,); one with a carried name is that number's next value."""
+        """Numbers to add to `h`, of shape () or (K,); one with a carried name is that number's next value.
+
+        `h` has no axes here but K, and holds the sums of `gather` over all weights.
+        """
         del h  # nothing to add
         return {}
 
@@ -151,9 +151,13 @@ class Rule(keras.optimizers.Optimizer):
         """The weight and its slots after one step; all of the shape of `x`."""
         raise NotImplementedError
 
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of the values of one weight, within a lane: of shape () or (K,)."""
+        return ops.sum(values, axis=None if self.lanes is None else tuple(range(1, len(values.shape))))
+
     def norm(self, values: Tensor) -> Tensor:
         """The Euclidean norm of the values of one weight, within a lane; broadcasts against them."""
-        return self._expand(ops.sqrt(self._sum_within_lane(ops.square(values))), len(values.shape))
+        return self._expand(ops.sqrt(self.total(ops.square(values))), len(values.shape))
 
     def evaluation_point(self, x: Tensor, slots: tuple, h: SimpleNamespace) -> Tensor:
         """The point to be evaluated when the weight stored is `x`; `h` are the numbers of the step to come."""
@@ -166,14 +170,14 @@ class Rule(keras.optimizers.Optimizer):
         return x
 
     def hyper(self, name: str) -> Any:
-        """The value of a hyper-parameter, shape () or (K,): its variable, or the current rate of a schedule."""
+        """The value of a hyper-parameter, shape () or (K,): its variable, or the current rate."""
         return self.learning_rate if name == "learning_rate" else self._variable_of(name)
 
     def set_hyper(self, name: str, value: Any) -> None:
         """Sets a hyper-parameter to a number or, with lanes, to one or K numbers; nothing is traced anew.
 
-        Raises ValueError for an unknown name, a value outside its interval, and for the rate of a schedule. The value of a
-        symbolic tensor cannot be checked.
+        With a schedule of `optimizers.schedules`, `learning_rate` is its highest. Raises ValueError for an unknown name, a value
+        outside its interval, and for the rate of any other schedule. The value of a symbolic tensor cannot be checked.
         """
         self._variable_of(name).assign(self._checked(name, value))
 
@@ -184,21 +188,38 @@ class Rule(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        if isinstance(value, Schedule):
+            raise ValueError(f"a {type(value).__name__} brings variables of its own; give it to the constructor")
         if callable(value) or not isinstance(self._learning_rate, keras.Variable):
             keras.optimizers.Optimizer.learning_rate.fset(self, value)
+            self._scheduled = {}
         else:
             self.set_hyper("learning_rate", value)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor as plain JSON; numbers in the shortest form that gives the same value."""
-        rate = self._learning_rate
-        scheduled = None if isinstance(rate, keras.Variable) else keras.saving.serialize_keras_object(rate)
         return {
             **{name: getattr(self, name) for name in _KERAS_OPTIONS},
-            "learning_rate": scheduled or self._plain(rate),
+            "learning_rate": self._plain_rate(),
             "lanes": self.lanes,
             **{name: self._plain(variable) for name, variable in self._hypers.items()},
         }
+
+    def _plain_rate(self) -> Any:
+        rate = self._learning_rate
+        if isinstance(rate, keras.Variable):
+            return self._plain(rate)
+        numbers = {name.removeprefix(_SCHEDULE): self._plain(variable) for name, variable in self._scheduled.items()}
+        return keras.saving.serialize_keras_object(type(rate)(**numbers) if numbers else rate)
+
+    def _take_schedule(self, schedule: Schedule) -> dict[str, keras.Variable]:
+        allowed = {self._scheduled_name(name): interval for name, interval in schedule.intervals.items()}
+        self.allowed = {**self.allowed, **allowed}
+        values = {self._scheduled_name(name): value for name, value in schedule.numbers.items()}
+        return {name: self._add_number(name, self._checked(name, value)) for name, value in values.items()}
+
+    def _scheduled_name(self, name: str) -> str:
+        return name if name == "learning_rate" else _SCHEDULE + name
 
     def _take_hypers(self, options: dict[str, Any]) -> dict[str, Any]:
         ranges = self.row.ranges
@@ -218,7 +239,7 @@ class Rule(keras.optimizers.Optimizer):
             raise ValueError("ema_overwrite_frequency counts one clock, and each lane has its own; it needs lanes=None")
 
     def _variable_of(self, name: str) -> keras.Variable:
-        variables = {"learning_rate": self._learning_rate, **self._hypers}
+        variables = {"learning_rate": self._learning_rate, **self._scheduled, **self._hypers}
         if isinstance(variable := variables.get(name), keras.Variable):
             return variable
         known = ", ".join(other for other, variable in variables.items() if isinstance(variable, keras.Variable))
@@ -252,6 +273,9 @@ class Rule(keras.optimizers.Optimizer):
 
     def _get_current_learning_rate(self) -> Tensor:
         rate = self._learning_rate
+        if self._scheduled:
+            numbers = {name.removeprefix(_SCHEDULE): self._tensor(number) for name, number in self._scheduled.items()}
+            return rate.rate(self._tensor(self.steps + 1), SimpleNamespace(**numbers))
         if self.lanes is None or not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             return super()._get_current_learning_rate()
         return ops.stack([rate(iteration) for iteration in ops.unstack(self._lane_iterations, num=self.lanes)])
@@ -274,9 +298,23 @@ class Rule(keras.optimizers.Optimizer):
             if self.lanes is not None and tuple(variable.shape)[:1] != (self.lanes,):
                 raise ValueError(f"with lanes={self.lanes} the first axis of each variable must be {self.lanes}; got {variable}")
         super().build(variables)
-        initializers = [keras.initializers.Constant(np.float64(value)) for value in self.slots.values()]
-        columns = self.add_optimizer_variables(variables, list(self.slots), initializers)
-        self._slots = dict(zip(self.slots, columns, strict=True))
+        shapes = [tuple(variable.shape)[0 if self.lanes is None else 1 :] for variable in variables]
+        self._traits = self.traits(shapes, [_path(variable) for variable in variables])
+        self._slots = {name: [] for name in self.slots}
+        for variable, shape in zip(variables, shapes, strict=True):
+            for name, initial in self.slots.items():
+                self._slots[name].append(self._add_slot(variable, name, shape, initial))
+
+    def _add_slot(self, variable: keras.Variable, name: str, shape: tuple[int, ...], initial: float) -> keras.Variable | None:
+        if self._overwrite_variable_with_gradient(variable):
+            return None
+        own = self.slot_shape(name, shape)
+        initializer = keras.initializers.Constant(np.float64(initial))
+        if own == shape:
+            return self.add_variable_from_reference(variable, name=name, initializer=initializer)
+        lanes = () if self.lanes is None else (self.lanes,)
+        title = f"{_path(variable)}/{name}".replace("/", "_")
+        return self.add_variable((*lanes, *own), initializer, dtype=variable.dtype, name=title)
 
     def add_variable(self, shape: Any, initializer: Any = "zeros", dtype: Any = None, **options: Any) -> keras.Variable:
         """Keras' own, but in float32 where `dtype` is a half."""
@@ -338,18 +376,29 @@ class Rule(keras.optimizers.Optimizer):
 
     def _backend_update_step(self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
         del learning_rate  # among the numbers
-        numbers = self._numbers()
+        numbers = self._numbers(self._gathered(grads, trainable_variables))
         super()._backend_update_step(grads, trainable_variables, self._shaped(numbers, trainable_variables))
         following = {**numbers, "in_evaluation": ops.zeros_like(numbers["k"])}
         for name, variable in self._carried.items():
             self.assign(variable, following[name])
 
-    def _numbers(self) -> dict[str, Tensor]:
+    def _numbers(self, gathered: Mapping[str, Tensor] = MappingProxyType({})) -> dict[str, Tensor]:
+        h = {**self._given(), **gathered}
+        return {**h, **self.per_step(SimpleNamespace(**h))}
+
+    def _given(self) -> dict[str, Tensor]:
         given = {**self._hypers, **self._carried, "learning_rate": self.learning_rate, "k": self.steps + 1}
         h = {name: self._tensor(number) for name, number in given.items() if name not in CLIPS}
         if "weight_decay" in h:
             h["decay"] = h["learning_rate"] * h["weight_decay"]
-        return {**h, **self.per_step(SimpleNamespace(**h))}
+        return h
+
+    def _gathered(self, grads: Sequence[Tensor], variables: Sequence[Any]) -> dict[str, Tensor]:
+        shaped, sums = self._shaped(self._given(), variables), Counter()
+        for gradient, variable in zip(grads, variables, strict=True):
+            for name, part in self.gather(gradient, *self._at(variable, shaped)).items():
+                sums[name] += self._tensor(part)
+        return dict(sums)
 
     def _tensor(self, number: Any) -> Tensor:
         return ops.cast(ops.convert_to_tensor(number, self._number_dtype), self._number_dtype)
@@ -369,7 +418,8 @@ class Rule(keras.optimizers.Optimizer):
 
     def _at(self, variable: Any, shaped: Mapping[tuple, Mapping[str, Tensor]]) -> tuple[Tensor, tuple, SimpleNamespace]:
         slots = tuple(ops.cast(slot, slot.dtype) for slot in self._slots_of(variable))
-        return ops.cast(variable, _wide(variable.dtype)), slots, SimpleNamespace(**shaped[self._key(variable)])
+        traits = self._traits[self._get_variable_index(variable)]
+        return ops.cast(variable, _wide(variable.dtype)), slots, SimpleNamespace(**shaped[self._key(variable)], **traits)
 
     def _slots_of(self, variable: Any) -> list[keras.Variable]:
         index = self._get_variable_index(variable)
@@ -383,16 +433,13 @@ class Rule(keras.optimizers.Optimizer):
         if "clipvalue" in self._hypers:
             limits = [self._limit("clipvalue", gradient) for gradient in grads]
             return [ops.maximum(ops.minimum(g, limit), -limit) for g, limit in zip(grads, limits, strict=True)]
-        squares = [self._sum_within_lane(ops.square(gradient)) for gradient in grads]
+        squares = [self.total(ops.square(gradient)) for gradient in grads]
         if "clipnorm" in self._hypers:
             return [self._shrunk("clipnorm", g, square) for g, square in zip(grads, squares, strict=True)]
         if "global_clipnorm" in self._hypers:
             total = sum(ops.cast(square, self._number_dtype) for square in squares)
             return [self._shrunk("global_clipnorm", gradient, total) for gradient in grads]
         return grads
-
-    def _sum_within_lane(self, values: Tensor) -> Tensor:
-        return ops.sum(values, axis=None if self.lanes is None else tuple(range(1, len(values.shape))))
 
     def _shrunk(self, name: str, gradient: Tensor, square: Tensor) -> Tensor:
         norm = ops.cast(self._expand(ops.sqrt(square), len(gradient.shape)), gradient.dtype)
@@ -457,3 +504,7 @@ class Rule(keras.optimizers.Optimizer):
 def _wide(dtype: Any) -> str:
     name = keras.backend.standardize_dtype(dtype)
     return "float32" if name in ("float16", "bfloat16") else name
+
+
+def _path(variable: Any) -> str:
+    return getattr(variable, "path", variable.name)  # a tf.Variable has no path

@@ -5,7 +5,8 @@ from typing import ClassVar
 import keras
 
 from optimizers import OPTIMIZERS
-from optimizers.base import UNIT, Rule
+from optimizers.base import Rule
+from optimizers.interval import UNIT
 
 
 @keras.saving.register_keras_serializable(package="tuner")

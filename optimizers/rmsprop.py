@@ -6,7 +6,8 @@ import keras
 import keras.ops as ops
 
 from optimizers import OPTIMIZERS
-from optimizers.base import FRACTION, POSITIVE, Rule
+from optimizers.base import Rule
+from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
