@@ -15,12 +15,17 @@ from typing import Any, NamedTuple
 
 
 class Range(NamedTuple):
-    """What a search may try: `default` (None: left out), the ends `low` and `high`, and whether to step by factors (`log`)."""
+    """What a search may try: `default` (None: left out), the ends `low` and `high`, and whether to step by factors (`log`).
+
+    `main` says whether a study that leaves the sub-space to the method searches it; the others are worth it to a person with a
+    reason.
+    """
 
     default: float | None
     low: float
     high: float
     log: bool = False
+    main: bool = True
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,24 @@ class Row:
 
     `path` is `module:class`; `learning_rate` and `hyper` say what may be searched and are where the defaults live.
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
-    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation.
+    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
+    name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
+    steps of the training.
     """
 
     name: str
+    family: str
     path: str
     learning_rate: Range
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+    horizon: str = ""
+
+    @property
+    def gradient_only(self) -> bool:
+        """Whether a step needs nothing but the gradient of its batch."""
+        return "gradient" in self.requires
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -57,15 +71,15 @@ class Schedule:
 
 _RHO = Range(0.9, 0.5, 0.999)
 _BETA_1 = Range(0.9, 0.5, 0.99)
-_BETA_2 = Range(0.999, 0.9, 0.9999)
+_BETA_2 = Range(0.999, 0.9, 0.9999, main=False)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
-_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True)
-_PROX = Range(0.0, 0.0, 0.1)
+_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
+_PROX = Range(0.0, 0.0, 0.1, main=False)
 _GRADIENT = frozenset({"gradient"})
 
 
 def _epsilon(default: float) -> Range:
-    return Range(default, 1e-10, 1e-3, log=True)
+    return Range(default, 1e-10, 1e-3, log=True, main=False)
 
 
 COMMON: Mapping[str, Range] = MappingProxyType(
@@ -81,6 +95,7 @@ COMMON: Mapping[str, Range] = MappingProxyType(
 _ROWS = (
     Row(
         "sgd",
+        "descent",
         "optimizers.sgd:SGD",
         Range(0.01, 1e-4, 1.0, log=True),
         {},
@@ -89,6 +104,7 @@ _ROWS = (
     ),
     Row(
         "momentum",
+        "descent",
         "optimizers.momentum:Momentum",
         Range(0.01, 1e-5, 1.0, log=True),
         {"momentum": Range(0.9, 0.0, 0.99)},
@@ -97,6 +113,7 @@ _ROWS = (
     ),
     Row(
         "nesterov",
+        "descent",
         "optimizers.nesterov:Nesterov",
         Range(0.01, 1e-5, 1.0, log=True),
         {"momentum": Range(1.0, 0.5, 1.0)},
@@ -105,6 +122,7 @@ _ROWS = (
     ),
     Row(
         "adagrad",
+        "adaptive",
         "optimizers.adagrad:Adagrad",
         Range(0.01, 1e-4, 1.0, log=True),
         {"epsilon": _epsilon(1e-7)},
@@ -113,6 +131,7 @@ _ROWS = (
     ),
     Row(
         "rmsprop",
+        "adaptive",
         "optimizers.rmsprop:RMSProp",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-7)},
@@ -121,6 +140,7 @@ _ROWS = (
     ),
     Row(
         "adadelta",
+        "adaptive",
         "optimizers.adadelta:Adadelta",
         Range(1.0, 1e-2, 1e1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-6)},
@@ -129,6 +149,7 @@ _ROWS = (
     ),
     Row(
         "adam",
+        "adam_like",
         "optimizers.adam:Adam",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -137,19 +158,21 @@ _ROWS = (
     ),
     Row(
         "nadam",
+        "adam_like",
         "optimizers.nadam:Nadam",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
-            "momentum_decay": Range(0.004, 1e-3, 1.0, log=True),
+            "momentum_decay": Range(0.004, 1e-3, 1.0, log=True, main=False),
         },
         _GRADIENT,
         "Dozat 2016 (ICLR workshop); named in lecture 3.4",
     ),
     Row(
         "centered_rmsprop",
+        "adaptive",
         "optimizers.centered_rmsprop:CenteredRMSProp",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-7), "momentum": Range(0.0, 0.0, 0.99)},
@@ -158,6 +181,7 @@ _ROWS = (
     ),
     Row(
         "adamax",
+        "adam_like",
         "optimizers.adamax:Adamax",
         Range(2e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -166,6 +190,7 @@ _ROWS = (
     ),
     Row(
         "adamw",
+        "adam_like",
         "optimizers.adamw:AdamW",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8), "weight_decay": _DECAY},
@@ -174,6 +199,7 @@ _ROWS = (
     ),
     Row(
         "amsgrad",
+        "adam_like",
         "optimizers.amsgrad:AMSGrad",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -182,6 +208,7 @@ _ROWS = (
     ),
     Row(
         "nadamw",
+        "adam_like",
         "optimizers.nadamw:NadamW",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8), "weight_decay": _DECAY},
@@ -190,14 +217,16 @@ _ROWS = (
     ),
     Row(
         "lion",
+        "adam_like",
         "optimizers.lion:Lion",
         Range(3e-4, 1e-5, 1e-1, log=True),
-        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999)},
+        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999, main=False)},
         _GRADIENT,
         "Chen et al. 2023, algorithm 2",
     ),
     Row(
         "lamb",
+        "adam_like",
         "optimizers.lamb:LAMB",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
@@ -211,6 +240,7 @@ _ROWS = (
     ),
     Row(
         "proximal_adagrad",
+        "proximal",
         "optimizers.proximal_adagrad:ProximalAdagrad",
         Range(0.01, 1e-4, 1.0, log=True),
         {"initial_accumulator_value": _ACCUMULATOR, "prox_l1": _PROX, "prox_l2": _PROX},
@@ -219,6 +249,7 @@ _ROWS = (
     ),
     Row(
         "adagrad_da",
+        "proximal",
         "optimizers.dual_averaging:AdagradDA",
         Range(0.01, 1e-4, 1.0, log=True),
         {"initial_accumulator_value": _ACCUMULATOR, "prox_l1": _PROX, "prox_l2": _PROX},
@@ -227,11 +258,12 @@ _ROWS = (
     ),
     Row(
         "ftrl",
+        "proximal",
         "optimizers.dual_averaging:Ftrl",
         Range(0.01, 1e-4, 1.0, log=True),
         {
             "initial_accumulator_value": _ACCUMULATOR,
-            "beta": Range(0.0, 0.0, 10.0),
+            "beta": Range(0.0, 0.0, 10.0, main=False),
             "prox_l1": _PROX,
             "prox_l2": _PROX,
         },
@@ -240,22 +272,36 @@ _ROWS = (
     ),
     Row(
         "ademamix",
+        "adam_like",
         "optimizers.ademamix:AdEMAMix",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
-            "beta_3": Range(0.9999, 0.9, 0.99999),
+            "beta_3": Range(0.9999, 0.9, 0.99999, main=False),
             "alpha": Range(5.0, 0.0, 20.0),
-            "warmup_steps": Range(1e4, 1e2, 1e6, log=True),
+            "warmup_steps": Range(1e4, 1e2, 1e6, log=True, main=False),
             "epsilon": _epsilon(1e-8),
         },
         _GRADIENT,
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
+        horizon="warmup_steps",
     ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
+
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "all": tuple(row.name for row in _ROWS if row.gradient_only),
+        "lecture": tuple(row.name for row in _ROWS if row.gradient_only and "lecture" in row.source),
+        **{
+            family: tuple(row.name for row in _ROWS if row.gradient_only and row.family == family)
+            for family in dict.fromkeys(row.family for row in _ROWS)
+        },
+    }
+)
+"""The words that a study may write in place of a list of methods; all of these need a gradient only."""
 
 WARMUP = Range(0.0, 0.0, 0.3)
 """The share of the training in which the rate rises linearly, before any schedule."""
@@ -282,14 +328,22 @@ _SCHEDULES = (
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})
 
 
-def load(name: str) -> Any:
-    """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
+def find(name: str) -> Row:
+    """The row of the method `name`.
 
     Raises ValueError with the known names for any other.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    return _imported(OPTIMIZERS[name].path)
+    return OPTIMIZERS[name]
+
+
+def load(name: str) -> Any:
+    """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
+
+    Raises ValueError with the known names for any other.
+    """
+    return _imported(find(name).path)
 
 
 def load_schedule(name: str) -> Any:
