@@ -1,0 +1,107 @@
+"""Random numbers of our own: a function of (seed, stream, place, step, coordinates) and of nothing else.
+
+TensorFlow's stateless generators give other numbers under XLA than in a graph. Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror
+and Shaw, *Parallel Random Numbers: As Easy as 1, 2, 3*, SC 2011) is a few integer operations, the same to the bit in NumPy, in a
+graph and under XLA. Every number has coordinates of its own, so that one more unit, or one more lane, moves no other number.
+
+Shapes: K lanes. A key is two words [2], or [K, 2].
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+Words = Any  # uint32, of NumPy or TensorFlow
+WEIGHTS, MASKS, AUGMENTATION = range(3)  # streams of a trial
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_SPATIAL = 1 << 20  # what a step along a kernel's height or width adds, whatever the number of channels
+
+
+def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Words, Words]:
+    """The two words that belong to `counter` under `key`; all are uint32 and broadcast."""
+    xor, add, turn = _TENSORS if any(tf.is_tensor(word) for word in (*key, *counter)) else _ARRAYS
+    keys = (*key, xor(xor(key[0], key[1]), np.uint32(_PARITY)))
+    a, b = add(counter[0], keys[0]), add(counter[1], keys[1])
+    for group in range(5):
+        for bits in _ROTATIONS[group % 2]:
+            a = add(a, b)
+            b = xor(turn(b, bits), a)
+        a = add(a, keys[(group + 1) % 3])
+        b = add(add(b, keys[(group + 2) % 3]), np.uint32(group + 1))
+    return a, b
+
+
+def _wrapped(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    with np.errstate(over="ignore"):
+        return np.add(left, right, dtype=np.uint32)
+
+
+def _turned(word: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
+    return (word << np.uint32(bits)) | (word >> np.uint32(32 - bits))
+
+
+def _turned_tensor(word: tf.Tensor, bits: int) -> tf.Tensor:
+    left, right = tf.constant(bits, tf.uint32), tf.constant(32 - bits, tf.uint32)
+    return tf.bitwise.bitwise_or(tf.bitwise.left_shift(word, left), tf.bitwise.right_shift(word, right))
+
+
+_ARRAYS = (np.bitwise_xor, _wrapped, _turned)
+_TENSORS = (tf.bitwise.bitwise_xor, tf.add, _turned_tensor)
+
+
+def key(seed: int, stream: int, place: int) -> NDArray[np.uint32]:
+    """The key [2] of one user of random numbers: the trial's seed, one of the streams, and its place among their users."""
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+    return np.array(threefry((low, high), (np.uint32(stream), np.uint32(place))), np.uint32)
+
+
+def _coordinates(shape: Sequence[int]) -> NDArray[np.uint32]:
+    """The first coordinate of every place of a kernel [..., inputs, outputs]; the output is the second.
+
+    It depends on neither number, so that a wider kernel begins with the values of a narrower one.
+    """
+    spatial = np.arange(int(np.prod(shape[:-2])), dtype=np.uint32).reshape(*shape[:-2], 1, 1)
+    return spatial * np.uint32(_SPATIAL) + np.arange(shape[-2], dtype=np.uint32).reshape(-1, 1)
+
+
+def normal(key: NDArray[np.uint32], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Standard normal numbers for a kernel of `shape` [..., inputs, outputs], by Box and Muller 1958."""
+    words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
+    radius, angle = ((word + 0.5) / 2.0**32 for word in words)
+    return np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
+
+
+def uniform(key: NDArray[np.uint32], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Numbers between 0 and 1 for a kernel of `shape` [..., inputs, outputs]."""
+    words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
+    return (words[0] + 0.5) / 2.0**32
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _bits(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Two words for each pair of coordinates, one behind the other along the last axis."""
+    base = threefry((key[..., 0], key[..., 1]), (step, tf.zeros_like(step)))
+    base = tuple(tf.reshape(word, [*word.shape, *[1] * first.shape.rank]) for word in base)
+    words = tf.stack(threefry(base, (first, second)), axis=-1)
+    return tf.reshape(words, tf.concat([tf.shape(words)[:-2], [2 * second.shape[0]]], axis=0))
+
+
+def bits(key: tf.Tensor, step: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Random words of `shape`, uint32: from a key [2] and a step (), or for each lane from [K, 2] and [K] -> [K, *shape].
+
+    All sizes but the last may be tensors. XLA runs it, also inside a graph: a hundred small operations on every element would
+    cost more than the layer they serve.
+    """
+    *leading, last = shape
+    first = tf.reshape(tf.range(tf.reduce_prod(leading)), [*leading, 1])
+    second = tf.constant(np.arange((last + 1) // 2, dtype=np.uint32))
+    return _bits(key, tf.cast(step, tf.uint32), tf.cast(first, tf.uint32), second)[..., :last]
+
+
+def fractions(words: tf.Tensor) -> tf.Tensor:
+    """Words as float32 numbers from 0 to below 1, exactly: the upper 24 bits."""
+    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
