@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 ACTIVATIONS = (
-    "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "hard_sigmoid", "linear",
+    "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus",
+    "hard_sigmoid", "hard_tanh", "hard_silu", "linear",
+)  # fmt: skip
+INITIALS = (
+    "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform", "orthogonal",
 )  # fmt: skip
 
 
@@ -92,6 +96,7 @@ NETWORKS: Mapping[str, Network] = {
             "depth": Limits(2, 0, 1_000, shapes=True),
             "width": Limits(64, 1, 100_000, shapes=True),
             "activation": Limits("relu", choices=ACTIVATIONS, shapes=True),
+            "initial": Limits("auto", choices=("auto", *INITIALS), shapes=True),
             "bias": Limits(True, choices=(True, False), shapes=True),
             "dropout": Limits(0.0, 0.0, 0.95),
             "l1": Limits(0.0, 0.0, 10.0),

@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import keras.ops as ops
+import keras
 
 from models import ACTIVATIONS as NAMES
+
+# What suits the activations that pass about half of the signal (He et al. 2015); selu normalises itself (Klambauer et al. 2017).
+_INITIAL = {
+    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu", "hard_silu"), "he_normal"),
+    "selu": "lecun_normal",
+}
 
 
 @dataclass(frozen=True)
@@ -18,20 +24,6 @@ class Activation:
     initial: str
 
 
-_ROWS = {
-    "relu": Activation(ops.relu, "he_normal"),
-    "leaky_relu": Activation(ops.leaky_relu, "he_normal"),
-    "elu": Activation(ops.elu, "he_normal"),
-    "selu": Activation(ops.selu, "lecun_normal"),
-    "gelu": Activation(ops.gelu, "he_normal"),
-    "silu": Activation(ops.silu, "he_normal"),
-    "sigmoid": Activation(ops.sigmoid, "glorot_uniform"),
-    "tanh": Activation(ops.tanh, "glorot_uniform"),
-    "softplus": Activation(ops.softplus, "glorot_uniform"),
-    "hard_sigmoid": Activation(ops.hard_sigmoid, "glorot_uniform"),
-    "hard_tanh": Activation(ops.hard_tanh, "glorot_uniform"),
-    "hard_silu": Activation(ops.hard_silu, "he_normal"),
-    "linear": Activation(lambda u: u, "glorot_uniform"),
-}
-
-ACTIVATIONS: Mapping[str, Activation] = MappingProxyType({name: _ROWS[name] for name in NAMES})
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+    {name: Activation(keras.activations.get(name), _INITIAL.get(name, "glorot_uniform")) for name in NAMES}
+)

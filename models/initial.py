@@ -7,9 +7,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from models.random import normal, uniform
+from models import INITIALS as NAMES
+from models.random import Key, normal, uniform
 
-Key = NDArray[np.uint32]
 Array = NDArray[np.float64]
 
 
@@ -58,17 +58,18 @@ def _orthogonal(key: Key, shape: tuple[int, ...]) -> Array:
     return (q.T if wide else q).reshape(shape)
 
 
-INITIALS: Mapping[str, Callable[[Key, tuple[int, ...]], Array]] = MappingProxyType(
-    {
-        "he_normal": _he_normal,
-        "he_uniform": _he_uniform,
-        "glorot_normal": _glorot_normal,
-        "glorot_uniform": _glorot_uniform,
-        "lecun_normal": _lecun_normal,
-        "lecun_uniform": _lecun_uniform,
-        "orthogonal": _orthogonal,
-    }
-)
+_ROWS = {
+    "he_normal": _he_normal,
+    "he_uniform": _he_uniform,
+    "glorot_normal": _glorot_normal,
+    "glorot_uniform": _glorot_uniform,
+    "lecun_normal": _lecun_normal,
+    "lecun_uniform": _lecun_uniform,
+    "orthogonal": _orthogonal,
+}
+
+INITIALS: Mapping[str, Callable[[Key, tuple[int, ...]], Array]] = MappingProxyType({name: _ROWS[name] for name in NAMES})
+"""Kind → the initial values [..., D, F] of a kernel of that shape, from a key."""
 
 
 def draw(kind: str, key: Key, shape: tuple[int, ...]) -> Array:

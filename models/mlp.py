@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from models import widths
-from models.layers import Dropout, FullyConnected
+from models.layers import Dropout, Flatten, FullyConnected
 
 
 def build(
@@ -24,12 +24,12 @@ def build(
     def present(name: str) -> float | None:
         return params[name] if params[name] != 0 or name in tensors else None
 
-    penalties = {name: present(name) for name in ("l1", "l2")}
+    shared = {"initial": params["initial"], "use_bias": params["bias"], "l1": present("l1"), "l2": present("l2")}
     x = inputs = keras.Input(input_shape)
     if len(input_shape) > 1:
-        x = keras.layers.Flatten()(x)
+        x = Flatten()(x)
     for width in widths(params):
-        x = FullyConnected(width, activation=params["activation"], use_bias=params["bias"], **penalties)(x)
+        x = FullyConnected(width, activation=params["activation"], **shared)(x)
         if (rate := present("dropout")) is not None:
             x = Dropout(rate)(x)
-    return keras.Model(inputs, FullyConnected(outputs, use_bias=params["bias"], **penalties)(x), name="mlp")
+    return keras.Model(inputs, FullyConnected(outputs, **shared)(x), name="mlp")

@@ -7,14 +7,16 @@ graph and under XLA. Every number has coordinates of its own, so that one more u
 Shapes: K lanes. A key is two words [2], or [K, 2].
 """
 
+import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 Words = Any  # uint32, of NumPy or TensorFlow
+Key: TypeAlias = NDArray[np.uint32]
 WEIGHTS, MASKS, AUGMENTATION = range(3)  # streams of a trial
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -53,10 +55,18 @@ _ARRAYS = (np.bitwise_xor, _wrapped, _turned)
 _TENSORS = (tf.bitwise.bitwise_xor, tf.add, _turned_tensor)
 
 
-def key(seed: int, stream: int, place: int) -> NDArray[np.uint32]:
-    """The key [2] of one user of random numbers: the trial's seed, one of the streams, and its place among their users."""
-    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+def key(seed: int, stream: int, place: int) -> Key:
+    """The key [2] of one user of random numbers: the trial's seed, one of the streams, and its place among their users.
+
+    A seed has 64 bits; of a larger or a negative one the lower 64 count.
+    """
+    low, high = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32 & 0xFFFFFFFF)
     return np.array(threefry((low, high), (np.uint32(stream), np.uint32(place))), np.uint32)
+
+
+def fresh_key() -> Key:
+    """A key [2] for what has no seed of its own; like the numbers of Keras it follows from `keras.utils.set_random_seed`."""
+    return key(random.getrandbits(64), WEIGHTS, 0)
 
 
 def _coordinates(shape: Sequence[int]) -> NDArray[np.uint32]:
@@ -68,14 +78,14 @@ def _coordinates(shape: Sequence[int]) -> NDArray[np.uint32]:
     return spatial * np.uint32(_SPATIAL) + np.arange(shape[-2], dtype=np.uint32).reshape(-1, 1)
 
 
-def normal(key: NDArray[np.uint32], shape: Sequence[int]) -> NDArray[np.float64]:
+def normal(key: Key, shape: Sequence[int]) -> NDArray[np.float64]:
     """Standard normal numbers for a kernel of `shape` [..., inputs, outputs], by Box and Muller 1958."""
     words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
     radius, angle = ((word + 0.5) / 2.0**32 for word in words)
     return np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
 
 
-def uniform(key: NDArray[np.uint32], shape: Sequence[int]) -> NDArray[np.float64]:
+def uniform(key: Key, shape: Sequence[int]) -> NDArray[np.float64]:
     """Numbers between 0 and 1 for a kernel of `shape` [..., inputs, outputs]."""
     words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
     return (words[0] + 0.5) / 2.0**32
@@ -99,7 +109,7 @@ def bits(key: tf.Tensor, step: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
     *leading, last = shape
     first = tf.reshape(tf.range(tf.reduce_prod(leading)), [*leading, 1])
     second = tf.constant(np.arange((last + 1) // 2, dtype=np.uint32))
-    return _bits(key, tf.cast(step, tf.uint32), tf.cast(first, tf.uint32), second)[..., :last]
+    return _bits(tf.convert_to_tensor(key), tf.cast(step, tf.uint32), tf.cast(first, tf.uint32), second)[..., :last]
 
 
 def fractions(words: tf.Tensor) -> tf.Tensor:

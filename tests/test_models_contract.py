@@ -73,8 +73,7 @@ def test_takes_a_vector_unless_it_is_convolutional(name):
 @network
 def test_saves_and_loads(name, tmp_path):
     model = load(name)(NETWORKS[name].defaults(), IMAGE, OUTPUTS, TENSORS[name])
-    for parameter in TENSORS[name]:
-        set_hyper(model, parameter, 0.25)
+    set_hyper(model, dict.fromkeys(TENSORS[name], 0.25))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(X), model(X))
@@ -92,7 +91,7 @@ def test_tensors_change_nothing_at_zero_and_something_else(name):
     assert loss(plain) == loss(open_ended)
     for parameter in TENSORS[name]:
         before = open_ended(X, training=True).numpy(), loss(open_ended).numpy()
-        set_hyper(open_ended, parameter, 0.25)
+        set_hyper(open_ended, {parameter: 0.25})
         after = open_ended(X, training=True).numpy(), loss(open_ended).numpy()
         assert not np.array_equal(before[0], after[0]) or before[1] != after[1], parameter
 

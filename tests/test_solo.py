@@ -149,7 +149,7 @@ def test_equals_a_plain_keras_loop(digits, jit, tmp_path):
     solo = Solo(spec, digits)
     ours = train(solo, params, seed=11)
 
-    defaults = {"activation": "relu", "bias": True, "dropout": 0.0}
+    defaults = {"activation": "relu", "bias": True, "dropout": 0.0, "initial": "auto"}
     model = load("mlp")({**defaults, **params}, (8, 8, 1), 10)
     initialise(model, 11)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -332,8 +332,7 @@ class _BuiltIn:
 
     def renew(self, model: keras.Model, configuration: Configuration, seed: int) -> None:
         initialise(model, seed)
-        for name in self._space.tensors:
-            set_hyper(model, name, float(configuration.network[name]))
+        set_hyper(model, {name: float(configuration.network[name]) for name in self._space.tensors})
 
 
 class _Own:

@@ -1,34 +1,38 @@
-"""Fully connected layers, and what leads to them."""
+"""Fully connected layers, what leads to them, and an activation on its own."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import keras
 import keras.ops as ops
 
-from models.layers.base import Layer, Shape, Tensor, Weighted, alone
+from models.activations import ACTIVATIONS
+from models.layers.base import Layer, Shape, Tensor, arguments
+from models.layers.weighted import Weighted, weighted_arguments
+from models.shapes import whole
 
 
 @keras.saving.register_keras_serializable(package="tuner")
 class FullyConnected(Weighted):
     """u = W x + b, x' = σ(u): [B, D] -> [B, F]; with lanes [B, D] or [K, B, D] -> [K, B, F].
 
-    Lecture 1.1. The kernel is [D, F], as in `keras.layers.Dense`: the transpose of the lecture's W.
+    Lecture 1.1. The kernel is [D, F], as in `keras.layers.Dense`: the transpose of the lecture's W. Raises ValueError for `units`
+    that is not a whole number from 1.
     """
 
     def __init__(self, units: int, **layer: Any) -> None:
         super().__init__(**layer)
-        self.units = units
+        self.units = whole("units", units)
 
     def build(self, input_shape: Shape) -> None:
         """Create W [D, F] and b [F]."""
-        self.create((input_shape[-1], self.units))
+        self.create((self.within(input_shape)[-1], self.units))  # type: ignore[arg-type]
 
     def call(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., F]."""
         self.penalise()
         kernel = self.cast_kernel()
-        if self.lanes is not None and len(x.shape) == 2:
+        if self.is_shared(x.shape):
             return self.finish(self._shared(x, kernel))
         return self.finish(ops.matmul(x, kernel))
 
@@ -39,21 +43,16 @@ class FullyConnected(Weighted):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """(..., D) -> (..., F), with the lanes in front."""
-        if self.lanes is not None and len(input_shape) == 2:
-            return (self.lanes, input_shape[0], self.units)
-        return (*input_shape[:-1], self.units)
+        return self.laned(*self.within(input_shape)[:-1], self.units)
 
     def to_keras(self) -> keras.layers.Dense:
         """The Keras layer with these weights. Raises ValueError with lanes."""
-        alone(self)
-        twin = keras.layers.Dense(self.units, activation=self.activation, use_bias=self.use_bias, name=self.name)
-        return self.give(twin, (None, self.kernel.shape[0]))
+        return self.give(keras.layers.Dense(self.units, **self.as_twin()), (None, self.kernel.shape[0]))
 
     @classmethod
-    def from_keras(cls, twin: keras.layers.Dense) -> "FullyConnected":
-        """This layer with the weights of a built Keras layer."""
-        mine = cls(twin.units, activation=keras.activations.serialize(twin.activation), use_bias=twin.use_bias, name=twin.name)
-        return mine.take(twin, (None, twin.kernel.shape[0]))
+    def from_keras(cls, twin: keras.layers.Dense) -> Self:
+        """This layer with the weights of a built Keras layer. Raises ValueError for an activation that is not in the table."""
+        return cls(twin.units, **weighted_arguments(twin), **arguments(twin)).take(twin, (None, twin.kernel.shape[0]))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -64,6 +63,10 @@ class FullyConnected(Weighted):
 class Flatten(Layer):
     """[B, H, W, C] -> [B, H W C]; with lanes [K, B, H, W, C] -> [K, B, H W C]."""
 
+    def build(self, input_shape: Shape) -> None:
+        """Nothing to create. Raises ValueError when height or width is unknown."""
+        self.compute_output_shape(input_shape)
+
     def call(self, x: Tensor) -> Tensor:
         """All axes behind the batch become one."""
         shape = self.compute_output_shape(tuple(x.shape))
@@ -71,10 +74,53 @@ class Flatten(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The sizes multiplied."""
-        kept = 1 if self.lanes is None else 2
-        return (*input_shape[:kept], math.prod(input_shape[kept:]))  # type: ignore[arg-type]
+        batch, *sizes = self.within(input_shape)
+        if None in sizes:
+            raise ValueError(f"{self.name} must know all sizes but the batch's, not {input_shape}")
+        leading = input_shape[: len(input_shape) - len(sizes) - 1]
+        return (*leading, batch, math.prod(sizes))  # type: ignore[arg-type]
 
     def to_keras(self) -> keras.layers.Flatten:
         """The Keras layer. Raises ValueError with lanes."""
-        alone(self)
-        return keras.layers.Flatten(name=self.name)
+        return keras.layers.Flatten(**self.as_twin())
+
+    @classmethod
+    def from_keras(cls, twin: keras.layers.Flatten) -> Self:
+        """The same for a Keras layer."""
+        return cls(**arguments(twin))
+
+
+@keras.saving.register_keras_serializable(package="tuner")
+class Activation(Layer):
+    """x' = σ(x), for an activation that does not follow a kernel at once. Raises ValueError when it is not in the table."""
+
+    def __init__(self, activation: str, **layer: Any) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        super().__init__(**layer)
+        self.activation = activation
+
+    def build(self, input_shape: Shape) -> None:
+        """Nothing to create."""
+        self.within(input_shape)
+
+    def call(self, x: Tensor) -> Tensor:
+        """The shape of `x`."""
+        return ACTIVATIONS[self.activation].function(x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The same."""
+        return input_shape
+
+    def to_keras(self) -> keras.layers.Activation:
+        """The Keras layer. Raises ValueError with lanes."""
+        return keras.layers.Activation(self.activation, **self.as_twin())
+
+    @classmethod
+    def from_keras(cls, twin: keras.layers.Activation) -> Self:
+        """The same for a Keras layer. Raises ValueError for an activation that is not in the table."""
+        return cls(keras.activations.serialize(twin.activation), **arguments(twin))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {**super().get_config(), "activation": self.activation}

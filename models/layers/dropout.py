@@ -1,15 +1,14 @@
 """Dropout."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import keras.ops as ops
-import numpy as np
-from numpy.typing import NDArray
 
 from models import random
-from models.layers.base import Layer, Shape, Tensor, alone
+from models.layers.base import Layer, Shape, Tensor, arguments
+from models.random import Key
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -17,7 +16,8 @@ class Dropout(Layer):
     """Inverted dropout: while training each element is 0 with probability `rate`, else it is divided by 1 - rate.
 
     Srivastava et al. 2014, section 10 (scaled in training). The mask is a function of (`key`, `step`), two variables; every call
-    with `training=True` adds one to `step`.
+    with `training=True` adds one to `step`. [B, ...] keeps its shape; with lanes every lane has its own masks, [K, B, ...].
+    Raises ValueError for a rate outside 0 to below 1.
     """
 
     stream = random.MASKS
@@ -30,37 +30,50 @@ class Dropout(Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Create the rate and what the masks follow from."""
-        del input_shape  # a mask has the shape of what it masks
+        self.within(input_shape)
         self.add_hyper("dropout", self.rate)
-        counter = {"initializer": "zeros", "trainable": False, "autocast": False}
-        self.key = self.add_weight(name="key", shape=self.laned(2), dtype="uint32", **counter)
-        self.step = self.add_weight(name="step", shape=self.laned(), dtype="int64", **counter)
-        first = int(keras.random.draw_seed(self.seed)[0]) if self.seed is None else self.seed
-        self.initialise([random.key(first + lane, self.stream, 0) for lane in range(self.lanes or 1)])
+        state = {"trainable": False, "autocast": False}
+        self.key = self.add_weight(name="key", shape=self.laned(2), dtype="uint32", initializer=self._first, **state)
+        self.step = self.add_weight(name="step", shape=self.laned(), dtype="int64", initializer="zeros", **state)
 
-    def initialise(self, keys: Sequence[NDArray[np.uint32]]) -> None:
+    def _first(self, _: Any, dtype: Any) -> Tensor:
+        """The keys of a layer that no model has initialised."""
+        if self.seed is None:
+            return ops.cast(self.stacked(self.fresh_keys()), dtype)
+        keys = [random.key(self.seed + lane, self.stream, 0) for lane in range(self.lanes or 1)]
+        return ops.cast(self.stacked(keys), dtype)
+
+    def initialise(self, keys: Sequence[Key]) -> None:
         """Begin the masks that belong to the keys."""
-        self.key.assign(keys[0] if self.lanes is None else np.stack(keys))
+        self.key.assign(self.stacked(keys))
         self.step.assign(ops.zeros_like(self.step))
 
     def call(self, x: Tensor, *, training: bool = False) -> Tensor:
-        """The shape of `x`."""
+        """The shape of `x`, with the lanes in front."""
+        x = self.face(x)
         if not training:
-            return x
+            return x if self.lanes is None else ops.broadcast_to(x, self.laned(*ops.shape(x)[1:]))
         shape = tuple(ops.shape(x))[0 if self.lanes is None else 1 :]
-        drawn = random.fractions(random.bits(ops.convert_to_tensor(self.key), ops.convert_to_tensor(self.step), shape))
+        drawn = random.fractions(random.bits(self.key, self.step, shape))
         self.step.assign(self.step + 1)
         rate = self.spread(ops.convert_to_tensor(self.hyper["dropout"]), len(x.shape))
         return x * ops.cast(ops.cast(drawn >= ops.cast(rate, "float32"), rate.dtype) / (1 - rate), x.dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The same."""
-        return input_shape
+        """The same, with the lanes in front."""
+        return self.laned(*self.within(input_shape))
 
     def to_keras(self) -> keras.layers.Dropout:
-        """The Keras layer of the same rate. Raises ValueError with lanes."""
-        alone(self)
-        return keras.layers.Dropout(float(self.hyper["dropout"].numpy()), name=self.name)
+        """The Keras layer of the same rate, whose masks are others. Raises ValueError with lanes."""
+        rate = float(self.hyper["dropout"].numpy()) if self.built else self.rate
+        return keras.layers.Dropout(rate, **self.as_twin())
+
+    @classmethod
+    def from_keras(cls, twin: keras.layers.Dropout) -> Self:
+        """The same for a Keras layer. Raises ValueError for a `noise_shape`."""
+        if twin.noise_shape is not None:
+            raise ValueError(f"{twin.name} has noise_shape={twin.noise_shape!r}; here every element has its own chance")
+        return cls(twin.rate, **arguments(twin))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -1,0 +1,25 @@
+"""Every layer once, with an optional lane axis; `base` says what they share and explains the letters of the shapes."""
+
+from models.layers.base import Layer, initialise, set_hyper
+from models.layers.convolution import Convolution
+from models.layers.dense import Activation, Flatten, FullyConnected
+from models.layers.dropout import Dropout
+from models.layers.normalization import BatchNormalization, GroupNormalization, LayerNormalization
+from models.layers.pooling import AveragePooling, GlobalAveragePooling, MaxPooling
+
+__all__ = [
+    "Activation",
+    "AveragePooling",
+    "BatchNormalization",
+    "Convolution",
+    "Dropout",
+    "Flatten",
+    "FullyConnected",
+    "GlobalAveragePooling",
+    "GroupNormalization",
+    "Layer",
+    "LayerNormalization",
+    "MaxPooling",
+    "initialise",
+    "set_hyper",
+]
