@@ -91,8 +91,7 @@ def uniform(key: Key, shape: Sequence[int]) -> NDArray[np.float64]:
     return (words[0] + 0.5) / 2.0**32
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _bits(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+def _words(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Two words for each pair of coordinates, one behind the other along the last axis."""
     base = threefry((key[..., 0], key[..., 1]), (step, tf.zeros_like(step)))
     base = tuple(tf.reshape(word, [*word.shape, *[1] * first.shape.rank]) for word in base)
@@ -100,18 +99,21 @@ def _bits(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) 
     return tf.reshape(words, tf.concat([tf.shape(words)[:-2], [2 * second.shape[0]]], axis=0))
 
 
-def bits(key: tf.Tensor, step: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Random words of `shape`, uint32: from a key [2] and a step (), or for each lane from [K, 2] and [K] -> [K, *shape].
+@tf.function(jit_compile=True, autograph=False)
+def _fractions(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    words = _words(key, step, first, second)
+    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
-    All sizes but the last may be tensors. XLA runs it, also inside a graph: a hundred small operations on every element would
-    cost more than the layer they serve.
+
+def fractions(key: Any, step: Any, shape: Sequence[Any]) -> tf.Tensor:
+    """Random float32 numbers from 0 to below 1 of `shape`: from a key [2] and a step (), or for each lane from [K, 2] and [K].
+
+    The result is [*shape], or [K, *shape]; each number is the upper 24 bits of a word, exactly. All sizes but the last may be
+    tensors. XLA runs it, also inside a graph: a hundred small operations on every element would cost more than the layer they
+    serve.
     """
     *leading, last = shape
-    first = tf.reshape(tf.range(tf.reduce_prod(leading)), [*leading, 1])
+    first = tf.cast(tf.reshape(tf.range(tf.reduce_prod(leading)), [*leading, 1]), tf.uint32)
     second = tf.constant(np.arange((last + 1) // 2, dtype=np.uint32))
-    return _bits(tf.convert_to_tensor(key), tf.cast(step, tf.uint32), tf.cast(first, tf.uint32), second)[..., :last]
-
-
-def fractions(words: tf.Tensor) -> tf.Tensor:
-    """Words as float32 numbers from 0 to below 1, exactly: the upper 24 bits."""
-    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+    drawn = _fractions(tf.convert_to_tensor(key), tf.cast(step, tf.uint32), first, second)
+    return drawn if last % 2 == 0 else drawn[..., :last]

@@ -1,244 +1,252 @@
-"""The layers against `keras.layers`, NumPy and central differences."""
+"""What every layer promises: Keras' numbers, a NumPy formula's numbers, and the same in every mode and precision."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.testing import TestCase
 
 from models import ACTIVATIONS
-from models.layers import Dropout, FullyConnected, initialise, initializer, set_hyper
+from models.export import to_keras
+from models.layers import FullyConnected
+from tests.layer_rows import MODES, ROWS, in_mode, inputs
 
-RNG = np.random.default_rng(7)
-X = RNG.normal(size=(5, 4)).astype("float32")
-MODES = {"eager": {}, "graph": {"jit_compile": False}, "jit": {"jit_compile": True}}
-
-
-def in_mode(mode, function):
-    return function if mode == "eager" else tf.function(function, **MODES[mode])
-
-
-def dense_twin(layer):
-    """`keras.layers.Dense` with the weights of a built layer."""
-    twin = keras.layers.Dense(layer.units, activation=layer.activation, use_bias=layer.use_bias)
-    twin.build((None, layer.kernel.shape[0]))
-    twin.set_weights(layer.get_weights()[: 1 + layer.use_bias])
-    return twin
-
-
-# FullyConnected ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("use_bias", [True, False])
-def test_equals_keras_dense(mode, use_bias):
-    layer = FullyConnected(3, activation="tanh", use_bias=use_bias)
-    layer.build((None, 4))
-    if use_bias:
-        layer.bias.assign(RNG.normal(size=3))
-    np.testing.assert_allclose(in_mode(mode, layer)(X), dense_twin(layer)(X), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_equals_keras_dense(activation):
-    layer = FullyConnected(3, activation=activation)
-    layer.build((None, 4))
-    np.testing.assert_allclose(layer(X), dense_twin(layer)(X), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("activation", "sigma"), [("relu", lambda u: np.maximum(u, 0)), ("sigmoid", lambda u: 1 / (1 + np.exp(-u)))]
+each = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+deterministic = pytest.mark.parametrize(
+    "row", [row for name, row in ROWS.items() if "dropout" not in name], ids=[name for name in ROWS if "dropout" not in name]
 )
-def test_follows_the_formula_of_the_lecture(activation, sigma):
-    layer = FullyConnected(3, activation=activation, dtype="float64")
-    layer.build((None, 4))
-    layer.bias.assign([0.5, -1.0, 2.0])
-    W, b, x = layer.kernel.numpy(), layer.bias.numpy(), X.astype("float64")
-    np.testing.assert_allclose(layer(x), sigma(np.einsum("bd,df->bf", x, W) + b), rtol=1e-13)
+modes = pytest.mark.parametrize("mode", MODES)
 
 
-def test_gradients_equal_central_differences():
-    layer = FullyConnected(3, activation="tanh", l1=0.1, l2=0.2, dtype="float64")
-    layer.build((None, 4))
-    layer.bias.assign(RNG.normal(size=3))
-    x = tf.constant(X, "float64")
+def weighed(y):
+    """A loss of an output that no symmetry makes constant: even a normalised one has a gradient."""
+    w = np.linspace(-1, 2, int(np.prod(y.shape))).reshape(y.shape)
+    return tf.reduce_sum(tf.cast(w, y.dtype) * y * y)
 
+
+def value_and_gradients(layer, x, mode="eager"):
+    """Output in training, and the gradients of the loss with penalties for input and weights."""
+
+    def compute(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = weighed(y) + sum(layer.losses)
+        return y, tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
+
+    y, gradients = in_mode(mode, compute)(tf.constant(x))
+    return [np.asarray(value) for value in (y, *gradients)]
+
+
+@modes
+@deterministic
+def test_equals_the_keras_layer_with_its_gradients(row, mode):
+    layer, x = row.build(), inputs(row.shape)
+    twin = layer.to_keras()
+    for mine, its in zip(value_and_gradients(layer, x, mode), value_and_gradients(twin, x, mode), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-4 * np.abs(its).max())
+    for mine, its in zip(layer.shared_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(in_mode(mode, layer)(x), twin(x), rtol=1e-4, atol=1e-5)
+
+
+@modes
+@each
+def test_equals_the_formula(row, mode):
+    layer, x = row.build(dtype="float64"), inputs(row.shape, "float64")
+    y = in_mode(mode, layer)(x)
+    assert y.dtype == tf.float64
+    np.testing.assert_allclose(y, row.reference(layer, x), rtol=1e-11, atol=1e-12)
+
+
+@deterministic
+def test_gradients_equal_central_differences(row):
+    layer, x = row.build(dtype="float64"), inputs(row.shape, "float64")
+    variables = [tf.Variable(x), *(v.value for v in layer.trainable_variables)]
+
+    @tf.function(autograph=False)
     def loss():
-        return tf.reduce_sum(layer(x) ** 2) + layer.losses[0]
+        return weighed(layer(variables[0].read_value(), training=True)) + sum(layer.losses)
 
     with tf.GradientTape() as tape:
         value = loss()
-    for variable, gradient in zip(layer.trainable_weights, tape.gradient(value, layer.trainable_weights), strict=True):
+    for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
         at, h = variable.numpy(), 1e-6
-        for index in np.ndindex(at.shape):
+        for index in np.random.default_rng(4).permutation(list(np.ndindex(at.shape)))[:60]:
             e = np.zeros_like(at)
-            e[index] = h
+            e[tuple(index)] = h
             variable.assign(at + e)
             above = loss()
             variable.assign(at - e)
             below = loss()
-            np.testing.assert_allclose(gradient[index], (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+            np.testing.assert_allclose(gradient[tuple(index)], (above - below) / (2 * h), rtol=1e-6, atol=3e-8 * abs(value))
         variable.assign(at)
 
 
-def test_the_penalty_is_that_of_keras_with_its_factor_of_two():
-    layer = FullyConnected(3, l1=0.01, l2=0.02)
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")  # by the test itself
+@each
+def test_passes_the_layer_test_of_keras(row):
+    TestCase().run_layer_test(
+        row.kind,
+        row.arguments,
+        input_shape=row.shape,
+        expected_output_shape=tuple(row.build().compute_output_shape(row.shape)),
+        expected_num_losses=1 if "l2" in row.arguments else 0,
+        custom_objects={row.kind.__name__: row.kind},
+    )
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
+@each
+def test_half_precision_is_close_to_single(row, policy):
+    """And a policy that mixes keeps every weight in float32."""
+    single, half, x = row.build(), row.build(dtype=policy), inputs(row.shape)
+    for name in ("graph", "jit"):
+        y = in_mode(name, half)(x)
+        assert y.dtype == policy.removeprefix("mixed_")
+        np.testing.assert_allclose(tf.cast(y, tf.float32), single(x), rtol=0.05, atol=0.1)
+    stored = {v.dtype for v in half.shared_weights()}
+    assert stored <= {"float32" if "mixed" in policy else policy}
+    for variable, gradient in zip(half.trainable_variables, value_and_gradients(half, x)[2:], strict=True):
+        assert keras.backend.standardize_dtype(gradient.dtype) == variable.dtype
+
+
+@each
+def test_training_steps_in_half_precision_are_close_to_single(row):
+    """Keys and steps are equal, so dropout's masks are."""
+    single, half, x = row.build(), row.build(dtype="mixed_bfloat16"), inputs(row.shape)
+    expected, found = (value_and_gradients(layer, x, "graph")[0].astype("float32") for layer in (single, half))
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.1)
+
+
+@each
+def test_comes_back_from_its_config_and_from_a_file(row, tmp_path):
+    layer = row.build()
+    model = keras.Sequential([keras.Input(row.shape[1:]), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for mine, its in zip(layer.variables, loaded.layers[0].variables, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    x = inputs(row.shape)
+    np.testing.assert_array_equal(model(x, training=True), loaded(x, training=True))
+
+
+@each
+def test_comes_back_from_keras(row):
+    layer, x = row.build(), inputs(row.shape)
+    again = row.kind.from_keras(layer.to_keras())
+    ours, theirs = ({k: v for k, v in one.get_config().items() if k not in ("seed", "initial", "groups")} for one in (layer, again))
+    assert ours == pytest.approx(theirs)
+    np.testing.assert_array_equal(layer(x), again(x))
+
+
+@each
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "jit"])
+def test_the_batch_may_be_unknown(row, jit):
+    layer, x = row.build(), inputs(row.shape)
+    signature = [tf.TensorSpec((None, *row.shape[1:]))]
+    traced = tf.function(lambda x: layer(x, training=False), signature, jit_compile=jit)
+    for rows in (1, len(x)):
+        np.testing.assert_allclose(traced(x[:rows]), layer(x[:rows]), rtol=1e-5, atol=1e-6)
+    masked = tf.function(lambda x: layer(x, training=True), signature, jit_compile=jit)
+    assert masked(x).shape == layer.compute_output_shape(row.shape)
+
+
+@each
+def test_states_its_output_shape(row):
+    layer = row.build()
+    assert layer.compute_output_shape(row.shape) == layer(inputs(row.shape)).shape
+    assert layer.compute_output_shape((None, *row.shape[1:]))[0] is None
+
+
+def test_a_network_of_all_layers_becomes_one_of_keras(tmp_path):
+    """Without the registration of a single class of ours: the file loads where only Keras is."""
+    x = shortcut = first = keras.Input(ROWS["conv"].shape[1:])
+    for name in ("conv", "batch", "activation", "dropout, image", "max, P = 1", "conv, P = 2", "group", "average, P = 1"):
+        x = ROWS[name].kind(**ROWS[name].arguments)(x)
+    x = ROWS["layer"].kind()(x)
+    x = keras.layers.Add()([keras.layers.GlobalAveragePooling2D()(x), keras.layers.Dense(2)(keras.layers.Flatten()(shortcut))])
+    model = keras.Model(first, FullyConnected(3, activation="gelu", l2=0.1)(x))
+    for layer in model.layers:
+        for number, weight in enumerate(layer.weights):
+            if weight.dtype == "float32" and "dropout" not in weight.path:
+                weight.assign(np.random.default_rng(number).uniform(0.5, 1, weight.shape))
+    exported = to_keras(model)
+    assert {type(layer).__module__.split(".")[0] for layer in exported.layers} == {"keras"}
+    images = inputs(ROWS["conv"].shape)
+    np.testing.assert_allclose(exported(images), model(images), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sum(exported.losses), sum(model.losses), rtol=1e-5)
+    exported.save(tmp_path / "served.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "served.keras")(images), exported(images))
+
+
+def test_an_exported_network_shares_nothing_with_its_model():
+    inner = keras.Input((4,))
+    model = keras.Model(inner, FullyConnected(2)(inner))
+    exported = to_keras(model)
+    before = exported(inputs((3, 4))).numpy()
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * 2)
+    np.testing.assert_array_equal(exported(inputs((3, 4))), before)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_equals_keras_dense(activation):
+    layer, x = FullyConnected(3, activation=activation), inputs((50, 4))
     layer.build((None, 4))
-    with tf.GradientTape() as tape:
-        penalty = layer.penalty()
-    W = layer.kernel.numpy()
-    np.testing.assert_allclose(penalty, keras.regularizers.L1L2(0.01, 0.02)(layer.kernel), rtol=1e-6)
-    np.testing.assert_allclose(tape.gradient(penalty, layer.kernel.value), 0.01 * np.sign(W) + 2 * 0.02 * W, rtol=1e-5)
-
-
-def test_a_layer_without_penalty_adds_no_loss():
-    layer = FullyConnected(3)
-    layer(X)
-    assert layer.losses == []
+    np.testing.assert_allclose(layer(x), layer.to_keras()(x), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("activation", "variance"), [("relu", 2 / 400), ("selu", 1 / 400), ("tanh", 2 / 700), ("linear", 2 / 700)]
+    ("make", "said"),
+    [
+        (lambda: FullyConnected(0), "units"),
+        (lambda: FullyConnected(2.0), "units"),
+        (lambda: FullyConnected(2, activation="rely"), "activation"),
+        (lambda: FullyConnected(2, initial="he"), "initial"),
+        (lambda: FullyConnected(2, lanes=0), "lanes"),
+        (lambda: ROWS["conv"].kind(2, 0), "kernel_size"),
+        (lambda: ROWS["conv"].kind(2, (3, 3, 3)), "kernel_size"),
+        (lambda: ROWS["conv"].kind(2, 3, stride=0), "stride"),
+        (lambda: ROWS["conv"].kind(2, 3, padding="full"), "padding"),
+        (lambda: ROWS["conv"].kind(2, 3, padding=-1), "padding"),
+        (lambda: ROWS["conv"].kind(2, 8, padding="valid").build(ROWS["conv"].shape), "does not fit"),
+        (lambda: ROWS["max"].kind(2, padding=1), "padding"),
+        (lambda: ROWS["max"].kind(9).build(ROWS["max"].shape), "does not fit"),
+        (lambda: ROWS["batch"].kind(momentum=1.1), "momentum"),
+        (lambda: ROWS["batch"].kind(epsilon=0.0), "epsilon"),
+        (lambda: ROWS["group"].kind(0), "groups"),
+        (lambda: ROWS["dropout"].kind(1.0), "rate"),
+        (lambda: ROWS["dropout"].kind(-0.1), "rate"),
+        (lambda: ROWS["activation"].kind("rely"), "activation"),
+        (lambda: ROWS["flatten"].kind().build((None, None, 3)), "sizes"),
+        (lambda: FullyConnected(2, lanes=3).build((2, 5, 4)), "3 lanes"),
+        (lambda: ROWS["dropout"].build(lanes=2).to_keras(), "2 lanes"),
+    ],
 )
-def test_the_initial_variance_suits_the_activation(activation, variance):
-    W = initializer(activation, seed=1)((400, 300)).numpy()
-    np.testing.assert_allclose([W.var(), W.mean()], [variance, 0], rtol=0.02, atol=5e-4)
+def test_refuses_what_means_nothing(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
-# Dropout -----------------------------------------------------------------------------------------------------------------------
+def built(layer, *shape):
+    layer.build(shape)
+    return layer
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_dropout_zeroes_its_share_and_scales_the_rest(mode):
-    layer = Dropout(0.3, seed=5)
-    y = np.asarray(in_mode(mode, lambda x: layer(x, training=True))(tf.ones((200, 200))))
-    np.testing.assert_allclose(np.mean(y == 0), 0.3, atol=0.01)
-    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
-
-
-def test_dropout_is_the_identity_outside_training_and_at_rate_zero():
-    layer = Dropout(0.5, seed=5)
-    np.testing.assert_array_equal(layer(X), X)
-    layer.hyper["dropout"].assign(0.0)
-    np.testing.assert_array_equal(layer(X, training=True), X)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_mask_is_a_function_of_seed_and_step(mode):
-    first, second = Dropout(0.5), Dropout(0.5)
-    draw, draw_again = (in_mode(mode, lambda layer=layer: layer(tf.ones((8, 8)), training=True)) for layer in (first, second))
-    first.initialise(11)
-    masks = [np.asarray(draw()) for _ in range(3)]
-    assert not np.array_equal(masks[0], masks[1])
-    second.masks.state.assign([11, 2])
-    np.testing.assert_array_equal(draw_again(), masks[2])
-    second.initialise(12)
-    assert not np.array_equal(draw_again(), masks[0])
-
-
-def test_the_gradient_passes_where_the_mask_does():
-    layer = Dropout(0.5, seed=3)
-    x = tf.ones((6, 6))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x, training=True)
-    np.testing.assert_array_equal(tape.gradient(y, x), y)
-
-
-# Both --------------------------------------------------------------------------------------------------------------------------
-
-
-def network(**layer):
-    inputs = keras.Input((4,))
-    x = FullyConnected(8, activation="relu", l1=0.0, l2=0.0, **layer)(inputs)
-    x = Dropout(0.0, **layer)(x)
-    return keras.Model(inputs, FullyConnected(2, l2=0.0, **layer)(x))
-
-
-@pytest.mark.parametrize("mode", ["graph", "jit"])
-def test_hyper_parameters_change_without_a_new_trace(mode):
-    model = network()
-    initialise(model, 1)
-    traces = []
-
-    @tf.function(jit_compile=mode == "jit")
-    def loss_and_output(x):
-        traces.append(1)
-        y = model(x, training=True)
-        return tf.add_n(model.losses), y
-
-    penalty, y = loss_and_output(X)
-    assert penalty == 0
-    np.testing.assert_allclose(y, model(X), rtol=1e-5, atol=1e-6)
-    for name, value in (("l1", 0.1), ("l2", 0.2), ("dropout", 0.9)):
-        set_hyper(model, name, value)
-    penalty, y = loss_and_output(X)
-    first, last = (layer.kernel.numpy() for layer in model.layers if isinstance(layer, FullyConnected))
-    expected = 0.1 * np.abs(first).sum() + 0.2 * (first**2).sum() + 0.2 * (last**2).sum()
-    np.testing.assert_allclose(penalty, expected, rtol=1e-5)
-    assert not np.allclose(y, model(X))
-    assert len(traces) == 1
-
-
-def test_initial_values_follow_from_the_seed_alone():
-    fresh, used = network(), network()
-    used.compile("sgd", "mse")
-    used.fit(X, X[:, :2], verbose=0)
-    for model in (fresh, used):
-        initialise(model, 42)
-    for a, b in zip(fresh.weights, used.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(fresh.layers[2].masks.state, used.layers[2].masks.state)
-    initialise(used, 43)
-    assert not np.array_equal(fresh.layers[1].kernel, used.layers[1].kernel)
-
-
-def test_a_dropout_layer_moves_nobodys_weights():
-    inputs = keras.Input((4,))
-    plain = keras.Model(inputs, FullyConnected(2)(FullyConnected(8, activation="relu")(inputs)))
-    dropping = network()
-    for model in (plain, dropping):
-        initialise(model, 42)
-    np.testing.assert_array_equal(plain.layers[-1].kernel, dropping.layers[-1].kernel)
-
-
-def test_layers_of_one_model_draw_differently():
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, Dropout(0.5)(Dropout(0.5)(FullyConnected(4)(FullyConnected(4)(inputs)))))
-    initialise(model, 1)
-    (a, b), (c, d) = (layer.kernel for layer in model.layers[1:3]), (layer.masks.state for layer in model.layers[3:])
-    assert not np.array_equal(a, b)
-    assert not np.array_equal(c, d)
-
-
-def test_in_model_fit_every_step_has_its_own_mask():
-    model = network()
-    set_hyper(model, "dropout", 0.5)
-    initialise(model, 3)
-    model.compile("sgd", "mse")
-    model.fit(np.tile(X, (4, 1)), np.tile(X[:, :2], (4, 1)), batch_size=5, epochs=2, verbose=0)
-    dropout = next(layer for layer in model.layers if isinstance(layer, Dropout))
-    assert dropout.masks.state.numpy()[1] == 8
-
-
-def test_half_precision_computes_in_half_and_stores_and_sums_in_single():
-    model = network(dtype="mixed_float16")
-    set_hyper(model, "dropout", 0.1)
-    set_hyper(model, "l2", 1.0)
-    model.layers[1].kernel.assign(np.full((4, 8), 100.0))
-    y = model(X, training=True)
-    assert y.dtype == tf.float16
-    assert {v.dtype for v in model.weights} == {"float32"}
-    assert model.losses[0].dtype == tf.float32
-    np.testing.assert_allclose(model.losses[0], 320_000.0)
-
-
-def test_a_saved_model_comes_back_whole(tmp_path):
-    model = network()
-    for name, value in (("l1", 0.1), ("l2", 0.2), ("dropout", 0.5)):
-        set_hyper(model, name, value)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(X), model(X))
-    for a, b in zip(loaded.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert len(loaded.losses) == 2
+@pytest.mark.parametrize(
+    ("kind", "twin"),
+    [
+        ("conv", lambda: built(keras.layers.Conv2D(2, 3, dilation_rate=2), None, 7, 6, 4)),
+        ("conv", lambda: built(keras.layers.Conv2D(2, 3, groups=2), None, 7, 6, 4)),
+        ("dense", lambda: built(keras.layers.Dense(2, activation="softmax"), None, 4)),
+        ("batch", lambda: built(keras.layers.BatchNormalization(axis=1), None, 7, 6, 4)),
+        ("layer", lambda: built(keras.layers.LayerNormalization(axis=[1, 2]), None, 7, 6, 4)),
+        ("group", lambda: built(keras.layers.GroupNormalization(1, axis=1), None, 7, 6, 4)),
+        ("dropout", lambda: keras.layers.Dropout(0.5, noise_shape=(None, 1))),
+        ("max", lambda: keras.layers.MaxPooling2D(data_format="channels_first")),
+        ("global average", lambda: keras.layers.GlobalAveragePooling2D(keepdims=True)),
+    ],
+)
+def test_refuses_a_keras_layer_that_it_cannot_express(kind, twin):
+    with pytest.raises(ValueError, match=r"only|must be|every element"):
+        ROWS[kind].kind.from_keras(twin())

@@ -54,10 +54,11 @@ class Dropout(Layer):
         if not training:
             return x if self.lanes is None else ops.broadcast_to(x, self.laned(*ops.shape(x)[1:]))
         shape = tuple(ops.shape(x))[0 if self.lanes is None else 1 :]
-        drawn = random.fractions(random.bits(self.key, self.step, shape))
+        drawn = random.fractions(self.key, self.step, shape)
         self.step.assign(self.step + 1)
         rate = self.spread(ops.convert_to_tensor(self.hyper["dropout"]), len(x.shape))
-        return x * ops.cast(ops.cast(drawn >= ops.cast(rate, "float32"), rate.dtype) / (1 - rate), x.dtype)
+        kept = drawn >= ops.cast(rate, "float32")
+        return x * (ops.cast(kept, x.dtype) * ops.cast(1 / (1 - rate), x.dtype))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The same, with the lanes in front."""
