@@ -152,6 +152,7 @@ TANH = {"activation": "tanh"}
 ROWS = {
     "dense": Row(FullyConnected, {"units": 3, **TANH, "l1": 0.1, "l2": 0.2}, VECTOR, dense),
     "dense, no bias": Row(FullyConnected, {"units": 3, **TANH, "use_bias": False}, VECTOR, dense),
+    "dense, one unit": Row(FullyConnected, {"units": 1, **TANH}, VECTOR, dense),
     "conv": Row(Convolution, {"filters": 3, "kernel_size": 3, **TANH, "l2": 0.2}, IMAGE, convolution),
     "conv, same, stride 2": Row(Convolution, {"filters": 2, "kernel_size": (4, 3), "stride": 2, **TANH}, IMAGE, convolution),
     "conv, valid": Row(

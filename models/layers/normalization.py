@@ -60,7 +60,7 @@ class Normalization(Layer):
         own = None if shape is None else self.laned(*shape)
         gamma, beta = (self._against(x, weight, own) for weight in (self.gamma, self.beta))
         z = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
-        return ops.cast(z, self.compute_dtype)
+        return self.fill(ops.cast(z, self.compute_dtype))
 
     def _against(self, x: Tensor, weight: keras.Variable | None, shape: Shape | None) -> Tensor | None:
         if weight is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import keras.ops as ops
+import tensorflow as tf
 
 from models import activations, random
 from models.initial import INITIALS, draw
@@ -86,9 +87,14 @@ class Weighted(Layer):
 
     def finish(self, u: Tensor) -> Tensor:
         """σ(u + b)."""
-        if self.bias is not None:
-            u = ops.add(u, self.spread(ops.convert_to_tensor(self.bias), len(u.shape)))
-        return activations.ACTIVATIONS[self.activation].function(u)
+        return activations.ACTIVATIONS[self.activation].function(u if self.bias is None else self._biased(u))
+
+    def _biased(self, u: Tensor) -> Tensor:
+        bias = tf.cast(self.bias, u.dtype)
+        if self.lanes is None:
+            return tf.nn.bias_add(u, bias)
+        # Not keras.ops.add: it takes [K, 1, 1] for the bias of an axis when any axis happens to have K places.
+        return tf.add(u, self.spread(bias, len(u.shape)))
 
     def shared_weights(self) -> list[keras.Variable]:
         """W and b."""
