@@ -162,6 +162,7 @@ ROWS = {
         convolution,
     ),
     "conv, P = 2": Row(Convolution, {"filters": 2, "kernel_size": 3, "stride": 2, "padding": 2, **TANH}, IMAGE, convolution),
+    "conv, P = 1": Row(Convolution, {"filters": 2, "kernel_size": 3, "padding": 1, **TANH}, IMAGE, convolution),
     "max": Row(MaxPooling, {}, IMAGE, pooled(np.max)),
     "max, same": Row(MaxPooling, {"size": 3, "stride": 2, "padding": "same"}, IMAGE, pooled(np.max)),
     "max, P = 1": Row(MaxPooling, {"size": (4, 3), "stride": 2, "padding": 1}, IMAGE, pooled(np.max)),

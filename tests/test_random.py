@@ -20,7 +20,9 @@ KNOWN = [
 def test_gives_the_published_answers(secret, counter, answer):
     assert tuple(int(word) for word in threefry(tuple(map(np.uint32, secret)), tuple(map(np.uint32, counter)))) == answer
     for mode in MODES:
-        words = in_mode(mode, lambda *words: threefry(words[:2], words[2:]))(*(tf.constant(w, tf.uint32) for w in secret + counter))
+        words = in_mode(mode, lambda *words: threefry(words[:2], words[2:]))(
+            *(tf.constant(w, tf.uint32) for w in secret + counter)
+        )
         assert tuple(int(word) for word in words) == answer
 
 

@@ -129,6 +129,7 @@ def test_a_configuration_fills_every_default() -> None:
         "depth": 2,
         "width": 8,
         "activation": "relu",
+        "initial": "auto",
         "bias": True,
         "dropout": 0.0,
         "l1": 0.0,

@@ -53,11 +53,14 @@ class Convolution(Weighted):
         return self.finish(tf.stack([self._convolved(*own) for own in zip(tf.unstack(x), tf.unstack(kernel), strict=True)]))
 
     def _convolved(self, x: Tensor, kernel: Tensor) -> Tensor:
-        # Not keras.ops.conv, which compiles some convolutions with XLA, on a CPU many times slower.
-        padding: Any = str(self.padding).upper()
-        if isinstance(self.padding, int):
-            padding = [[0, 0], [self.padding] * 2, [self.padding] * 2, [0, 0]]
-        return tf.nn.conv2d(x, kernel, self.stride, padding)
+        # Not keras.ops.conv, which compiles some convolutions with XLA, on a CPU many times slower. Nor with explicit paddings,
+        # which oneDNN leaves to a kernel that takes twice as long.
+        P = self.padding
+        if isinstance(P, str):
+            return tf.nn.conv2d(x, kernel, self.stride, P.upper())
+        if self.stride == (1, 1) and self.kernel_size == (2 * P + 1, 2 * P + 1):
+            return tf.nn.conv2d(x, kernel, self.stride, "SAME")
+        return tf.nn.conv2d(tf.pad(x, [[0, 0], [P, P], [P, P], [0, 0]]), kernel, self.stride, "VALID")
 
     def _shared(self, x: Tensor, kernel: Tensor) -> Tensor:
         """One convolution with K F filters for a batch that all lanes share."""

