@@ -2,10 +2,10 @@
 
 on a CPU, in a graph and compiled by XLA, in float32, with training=True: output, gradient for the input and for every weight.
 
-Work: for each layer one input; our layer and `layer.to_keras()`, which has the same weights. The two take turns of about 10 ms, and
-which goes first alternates; the figure is the median of the turns' ratios, so that what else runs on the machine weighs on both.
-The column "itself" is the same figure for two copies of the Keras layer: what it differs from 1 is noise, and a ratio that exceeds
-1.05 by less than that says nothing.
+Work: for each layer one input; our layer and `layer.to_keras()`, which has the same weights. The two take turns of about 10 ms,
+and which goes first alternates; the figure is the median of the turns' ratios, so that what else runs on the machine weighs on
+both. The column "itself" is the same figure for two copies of the Keras layer: what it differs from 1 is noise, and a ratio that
+exceeds 1.05 by less than that says nothing.
 
 Command: python -m benchmarks.layers [name ...]
 Needs: 2 CPU cores that nobody else uses, 2 GiB, three minutes.

@@ -32,4 +32,6 @@ def build(
         x = FullyConnected(width, activation=params["activation"], **shared)(x)
         if (rate := present("dropout")) is not None:
             x = Dropout(rate)(x)
-    return keras.Model(inputs, FullyConnected(outputs, **shared)(x), name="mlp")
+    # In half precision the logits of a sure network overflow, and a softmax of the others is coarse.
+    single = keras.config.dtype_policy().variable_dtype
+    return keras.Model(inputs, FullyConnected(outputs, dtype=single, **shared)(x), name="mlp")

@@ -39,7 +39,7 @@ def alone(row, layer, lane, dtype="float32"):
 
 
 def run(layer, x, mode, rank):
-    """Output, whose axes without lanes are `rank`, in training, gradients of the summed loss for the input and the weights, and the state that is left."""
+    """Output in training, of `rank` axes and the lanes; gradients for the input and the weights; the state that is left."""
 
     def compute(x):
         with tf.GradientTape() as tape:

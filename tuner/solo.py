@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 import models
 import optimizers
 from models.layers import initialise, set_hyper
+from optimizers.loss_scale import LossScale
 from optimizers.schedules import Chosen
 from tuner.data import Data, Split, class_weights, order
 from tuner.errors import BadCheckpoint
@@ -84,7 +85,7 @@ class Solo:
         self._seat = None  # its graph may be the one that is renewed
         checkpoint = trial.checkpoint
         state = _read(checkpoint, self._labels(trial, checkpoint.epoch)) if checkpoint else None
-        with self._memory():
+        with self._memory(), _precision(self._spec):
             graph = self._graph(trial)
         if state is not None:
             graph.restore(state)
@@ -188,6 +189,7 @@ class _Study:
     def __init__(self, spec: StudySpec, data: Data) -> None:
         self.task: _Task = _Regression(data) if data.facts.task == "regression" else _Classification(spec)
         self._epochs, self.rows, self.held_out = spec.train.epochs, len(data.train.y), len(data.validation.y)
+        self.scales_loss = spec.train.precision == "mixed_float16"
         self.y = tf.constant(self.task.targets(data.train.y))
         self.weights = tf.constant(np.stack(_weights(spec, data), axis=1), tf.float32)
         self._x, self._held_out_x = tf.constant(data.train.x), tf.constant(data.validation.x)
@@ -380,6 +382,7 @@ class _Graph:
         self._batch = configuration.batch_size
         self._optimizer = _rule(configuration, study.steps(self._batch))
         self._optimizer.build(model.trainable_variables)
+        self._loss_scale = LossScale() if study.scales_loss else None
         # Concrete functions: they cost less a call, and TensorFlow warns of no retracing where there is none.
         order_N = tf.TensorSpec([study.rows], tf.int32)
         self._train = tf.function(self._epoch, jit_compile=jit, autograph=False).get_concrete_function(order_N)
@@ -388,6 +391,8 @@ class _Graph:
     def renew(self, configuration: Configuration) -> None:
         """Make the optimizer a fresh one with the configuration's values; the network must be renewed before."""
         self._optimizer.reset()
+        if self._loss_scale is not None:
+            self._loss_scale.reset()
         hyper = {**_hyper(configuration, self._study.steps(self._batch)), "learning_rate": configuration.learning_rate}
         schedule = {f"schedule.{name}": value for name, value in _schedule(configuration).items()}
         for name, value in {**hyper, **schedule}.items():
@@ -419,7 +424,9 @@ class _Graph:
             variable.assign(state[place])
 
     def _variables(self) -> Iterator[tuple[str, keras.Variable]]:
-        for owner, variables in (("model", self.model.variables), ("optimizer", self._optimizer.variables)):
+        scale = [] if self._loss_scale is None else self._loss_scale.variables
+        owners = {"model": self.model.variables, "optimizer": self._optimizer.variables, "loss_scale": scale}
+        for owner, variables in owners.items():
             for place, variable in enumerate(variables):
                 yield f"{owner}/{place}", variable
 
@@ -446,7 +453,12 @@ class _Graph:
         with tf.GradientTape() as tape:
             out = tf.cast(self.model(study.inputs(rows), training=True), tf.float32)
             loss = tf.reduce_sum(weights[:, 0] * study.task.losses(y, out)) + sum(self.model.losses)
-        self._optimizer.apply(tape.gradient(loss, variables), variables)
+            target = loss if self._loss_scale is None else self._loss_scale.up(loss)
+        gradients = tape.gradient(target, variables)
+        if self._loss_scale is None:
+            self._optimizer.apply(gradients, variables)
+        else:
+            self._loss_scale.apply(self._optimizer, gradients, variables)
         return tf.stack([loss, tf.reduce_sum(weights[:, 1] * study.task.measure(y, out))])
 
     def _held_out(self) -> tf.Tensor:
@@ -474,6 +486,17 @@ class _Graph:
     def _predictions(self, rows: tf.Tensor) -> tf.Tensor:
         out = self.model(self._study.inputs(rows, held_out=True), training=False)
         return self._study.task.predictions(tf.cast(out, tf.float32))
+
+
+@contextmanager
+def _precision(spec: StudySpec) -> Iterator[None]:
+    """Whatever layer is made inside computes as the study says, unless it has a dtype of its own."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.train.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _rule(configuration: Configuration, steps: int) -> Any:

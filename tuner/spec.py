@@ -182,13 +182,17 @@ class DataSpec(Frozen):
 
 
 class TrainSpec(Frozen):
-    """`[train]`: what all trials share."""
+    """`[train]`: what all trials share.
+
+    `precision` is what the networks compute in; weights, sums over a batch and what comes out are in float32 all the same.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     class_weight: Literal["none", "balanced"] = "none"
     metrics: Annotated[tuple[str, ...], Tuple] = ()
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
     jit: bool | None = None
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
 
 class ObjectiveSpec(Frozen):

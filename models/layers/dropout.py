@@ -66,8 +66,8 @@ class Dropout(Layer):
 
     def to_keras(self) -> keras.layers.Dropout:
         """The Keras layer of the same rate, whose masks are others. Raises ValueError with lanes."""
-        rate = float(self.hyper["dropout"].numpy()) if self.built else self.rate
-        return keras.layers.Dropout(rate, **self.as_twin())
+        both = self.as_twin()
+        return keras.layers.Dropout(float(self.hyper["dropout"].numpy()) if self.built else self.rate, **both)
 
     @classmethod
     def from_keras(cls, twin: keras.layers.Dropout) -> Self:

@@ -4,15 +4,14 @@ Statistics are in float32 when the layer computes in half precision, and each la
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import keras.ops as ops
 import tensorflow as tf
 
-from models.layers.base import Layer, Shape, Tensor, arguments, refuse, sizes_of
+from models.layers.base import Layer, Shape, Tensor, arguments
 from models.random import Key
-from models.shapes import largest_divisor, whole
 
 
 class Normalization(Layer):
@@ -89,137 +88,18 @@ class Normalization(Layer):
         return {**super().get_config(), "epsilon": self.epsilon, "center": self.center, "scale": self.scale}
 
 
-@keras.saving.register_keras_serializable(package="tuner")
-class BatchNormalization(Normalization):
-    """μ and σ² of each channel over the batch and its images; lecture IV, Ioffe and Szegedy 2015.
-
-    Outside training they are running means: moving = momentum moving + (1 - momentum) batch, of the biased variance, as in Keras.
-    A layer that is not trainable uses these in training too. Raises ValueError for a momentum outside 0 to 1.
-    """
-
-    def __init__(self, *, momentum: float = 0.99, **layer: Any) -> None:
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be from 0 to 1; got {momentum!r}")
-        super().__init__(**layer)
-        self.momentum = momentum
-
-    def build(self, input_shape: Shape) -> None:
-        """Create γ, β and the running statistics, all [C]."""
-        super().build(input_shape)
-        channels = self.inputs[-1]
-        self.moving_mean = self.state("moving_mean", channels, 0.0, trainable=False)
-        self.moving_variance = self.state("moving_variance", channels, 1.0, trainable=False)
-
-    def initialise(self, keys: Sequence[Key]) -> None:
-        """γ = 1, β = 0, running mean 0, running variance 1."""
-        super().initialise(keys)
-        self.moving_mean.assign(ops.zeros_like(self.moving_mean))
-        self.moving_variance.assign(ops.ones_like(self.moving_variance))
-
-    def call(self, x: Tensor, *, training: bool = False) -> Tensor:
-        """The shape of `x`, with the lanes in front."""
-        x = self.exact(x)
-        moving = [ops.cast(self.moving_mean, x.dtype), ops.cast(self.moving_variance, x.dtype)]
-        if not (training and self.trainable):
-            return self.normal(x, *(self.spread(value, len(x.shape)) for value in moving))
-        axes = list(range(0 if self.lanes is None else 1, len(x.shape) - 1))
-        batch = tf.nn.moments(x, axes, keepdims=self.lanes is not None)
-        for variable, old, new in zip((self.moving_mean, self.moving_variance), moving, batch, strict=True):
-            flat = new if self.lanes is None else ops.reshape(new, (-1, new.shape[-1]))
-            variable.assign(old * self.momentum + flat * (1 - self.momentum))
-        return self.normal(x, *batch)
-
-    def shared_weights(self) -> list[keras.Variable]:
-        """γ, β and the running statistics."""
-        return [*super().shared_weights(), self.moving_mean, self.moving_variance]
-
-    def to_keras(self) -> keras.layers.BatchNormalization:
-        """The Keras layer with these weights. Raises ValueError with lanes."""
-        twin = keras.layers.BatchNormalization(momentum=self.momentum, **self.as_twin())
-        return self.give(twin, self.inputs)
-
-    @classmethod
-    def from_keras(cls, twin: keras.layers.BatchNormalization) -> Self:
-        """This layer with the weights of a built Keras layer. Raises ValueError for an axis but the last, and for `renorm`."""
-        refuse(twin, renorm=False)
-        _last_of(twin)
-        return cls(momentum=twin.momentum, **_normal_arguments(twin)).take(twin, _inputs(twin))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {**super().get_config(), "momentum": self.momentum}
-
-
-@keras.saving.register_keras_serializable(package="tuner")
-class GroupNormalization(Normalization):
-    """μ and σ² of each row over its images and a group of channels; lecture IV, Wu and He 2018.
-
-    `groups` is brought down to the largest divisor of the number of channels, so that every width can have it.
-    Raises ValueError for `groups` that is not a whole number from 1.
-    """
-
-    def __init__(self, groups: int = 32, **layer: Any) -> None:
-        super().__init__(**layer)
-        self.groups = whole("groups", groups)
-
-    def call(self, x: Tensor) -> Tensor:
-        """The shape of `x`, with the lanes in front."""
-        x = self.exact(x)
-        groups, leading = largest_divisor(self.inputs[-1], self.groups), len(self.laned(1))  # type: ignore[arg-type]
-        own = (groups, x.shape[-1] // groups)
-        grouped = ops.reshape(x, (*sizes_of(x)[:-1], *own))
-        axes = [*range(leading, len(x.shape) - 1), len(x.shape)]
-        z = self.normal(grouped, *tf.nn.moments(grouped, axes, keepdims=True), own)
-        return ops.reshape(z, self.laned(*sizes_of(x)[leading - 1 :]))
-
-    def to_keras(self) -> keras.layers.GroupNormalization:
-        """The Keras layer with these weights. Raises ValueError with lanes."""
-        groups = largest_divisor(self.inputs[-1], self.groups)  # type: ignore[arg-type]
-        return self.give(keras.layers.GroupNormalization(groups, **self.as_twin()), self.inputs)
-
-    @classmethod
-    def from_keras(cls, twin: keras.layers.GroupNormalization) -> Self:
-        """This layer with the weights of a built Keras layer. Raises ValueError for an axis but the last."""
-        _last_of(twin)
-        return cls(twin.groups, **_normal_arguments(twin)).take(twin, _inputs(twin))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {**super().get_config(), "groups": self.groups}
-
-
-@keras.saving.register_keras_serializable(package="tuner")
-class LayerNormalization(Normalization):
-    """μ and σ² of each place over its channels; Ba, Kiros and Hinton 2016."""
-
-    def call(self, x: Tensor) -> Tensor:
-        """The shape of `x`, with the lanes in front."""
-        x = self.exact(x)
-        return self.normal(x, *tf.nn.moments(x, [-1], keepdims=True))
-
-    def to_keras(self) -> keras.layers.LayerNormalization:
-        """The Keras layer with these weights. Raises ValueError with lanes."""
-        return self.give(keras.layers.LayerNormalization(**self.as_twin()), self.inputs)
-
-    @classmethod
-    def from_keras(cls, twin: keras.layers.LayerNormalization) -> Self:
-        """This layer with the weights of a built Keras layer. Raises ValueError for an axis but the last, and `rms_scaling`."""
-        refuse(twin, rms_scaling=False)
-        _last_of(twin)
-        return cls(**_normal_arguments(twin)).take(twin, _inputs(twin))
-
-
-def _normal_arguments(twin: keras.layers.Layer) -> dict[str, Any]:
+def normal_arguments(twin: keras.layers.Layer) -> dict[str, Any]:
+    """ε, and whether there are γ and β, of a Keras layer."""
     return {**arguments(twin), "epsilon": twin.epsilon, "center": twin.center, "scale": twin.scale}
 
 
-def _inputs(twin: keras.layers.Layer) -> Shape:
+def inputs_of(twin: keras.layers.Layer) -> Shape:
     """The input's shape that a Keras layer was built for, without its batch."""
     return (None, *twin.get_build_config()["input_shape"][1:])
 
 
-def _last_of(twin: keras.layers.Layer) -> None:
+def check_last_axis(twin: keras.layers.Layer) -> None:
     """Raise ValueError when a Keras layer normalises another axis than the last."""
     axis = twin.axis[0] if isinstance(twin.axis, list | tuple) and len(twin.axis) == 1 else twin.axis
-    if axis not in (-1, len(_inputs(twin)) - 1):
+    if axis not in (-1, len(inputs_of(twin)) - 1):
         raise ValueError(f"{twin.name} has axis={twin.axis!r}; only the last has a counterpart here")

@@ -102,14 +102,10 @@ class Weighted(Layer):
 
     def as_twin(self) -> dict[str, Any]:
         """With activation, bias and penalty."""
+        both = super().as_twin()
         penalties = {name: float(self.hyper[name].numpy()) for name in self._penalties}
         penalty = keras.regularizers.L1L2(**penalties) if penalties else None
-        return {
-            **super().as_twin(),
-            "activation": self.activation,
-            "use_bias": self.use_bias,
-            "kernel_regularizer": penalty,
-        }
+        return {**both, "activation": self.activation, "use_bias": self.use_bias, "kernel_regularizer": penalty}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
