@@ -37,12 +37,12 @@ def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Wo
     return a, b
 
 
-def _wrapped(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _wrapped(left: Words, right: Words) -> Words:
     with np.errstate(over="ignore"):
         return np.add(left, right, dtype=np.uint32)
 
 
-def _turned(word: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
+def _turned(word: Words, bits: int) -> Words:
     return (word << np.uint32(bits)) | (word >> np.uint32(32 - bits))
 
 
@@ -81,14 +81,19 @@ def _coordinates(shape: Sequence[int]) -> NDArray[np.uint32]:
 def normal(key: Key, shape: Sequence[int]) -> NDArray[np.float64]:
     """Standard normal numbers for a kernel of `shape` [..., inputs, outputs], by Box and Muller 1958."""
     words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
-    radius, angle = ((word + 0.5) / 2.0**32 for word in words)
+    radius, angle = (_between(word) for word in words)
     return np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
 
 
 def uniform(key: Key, shape: Sequence[int]) -> NDArray[np.float64]:
     """Numbers between 0 and 1 for a kernel of `shape` [..., inputs, outputs]."""
     words = threefry((key[0], key[1]), (_coordinates(shape), np.arange(shape[-1], dtype=np.uint32)))
-    return (words[0] + 0.5) / 2.0**32
+    return _between(words[0])
+
+
+def _between(word: Words) -> NDArray[np.float64]:
+    """Words as numbers above 0 and below 1."""
+    return np.asarray((word + 0.5) / 2.0**32, np.float64)
 
 
 def _words(key: tf.Tensor, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

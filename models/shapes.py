@@ -51,7 +51,7 @@ def pair(name: str, value: int | tuple[int, ...] | list[int]) -> Pair:
 def checked_padding(value: object, limit: int | None = None) -> Padding:
     """`value` when it is "same", "valid" or a whole number from 0, at most `limit`; raises ValueError else."""
     if value == "same" or value == "valid":
-        return value  # type: ignore[return-value]
+        return value
     if type(value) is not int or value < 0 or (limit is not None and value > limit):
         span = "0" if limit is None else f"0 to {limit}"
         raise ValueError(f'padding must be "same", "valid" or a whole number from {span}; got {value!r}')

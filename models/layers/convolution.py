@@ -64,7 +64,7 @@ class Convolution(Weighted):
 
     def _shared(self, x: Tensor, kernel: Tensor) -> Tensor:
         """One convolution with K F filters for a batch that all lanes share."""
-        wide = tf.reshape(tf.transpose(kernel, (1, 2, 3, 0, 4)), (*kernel.shape[1:4], self.lanes * self.filters))
+        wide = tf.reshape(tf.transpose(kernel, (1, 2, 3, 0, 4)), (*kernel.shape[1:4], kernel.shape[0] * self.filters))
         u = self._convolved(x, wide)
         return tf.transpose(tf.reshape(u, (*sizes_of(u)[:3], self.lanes, self.filters)), (3, 0, 1, 2, 4))
 

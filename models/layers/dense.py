@@ -38,7 +38,7 @@ class FullyConnected(Weighted):
 
     def _shared(self, x: Tensor, kernel: Tensor) -> Tensor:
         """One wide product [B, D] x [D, K F] for a batch that all lanes share."""
-        wide = ops.reshape(ops.transpose(kernel, (1, 0, 2)), (kernel.shape[1], self.lanes * self.units))
+        wide = ops.reshape(ops.transpose(kernel, (1, 0, 2)), (kernel.shape[1], kernel.shape[0] * self.units))
         return ops.transpose(ops.reshape(ops.matmul(x, wide), (-1, self.lanes, self.units)), (1, 0, 2))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -30,7 +30,8 @@ class GroupNormalization(Normalization):
         own = (groups, x.shape[-1] // groups)
         grouped = ops.reshape(x, (*sizes_of(x)[:-1], *own))
         axes = [*range(leading, len(x.shape) - 1), len(x.shape)]
-        z = self.normal(grouped, *tf.nn.moments(grouped, axes, keepdims=True), own)
+        mean, variance = tf.nn.moments(grouped, axes, keepdims=True)
+        z = self.normal(grouped, mean, variance, own)
         return ops.reshape(z, self.laned(*sizes_of(x)[leading - 1 :]))
 
     def to_keras(self) -> keras.layers.GroupNormalization:
