@@ -10,7 +10,8 @@ Keras gets equal hyper-parameters; dtype, shapes, start and gradients are the sa
 Bytes: the gradient read once, the parameter and every slot read and written once, 4 (3 + 2 slots) bytes a parameter. The copy
 moves as many bytes, half read and half written, by all cores at once or by one, whichever is faster, right before and after each
 turn. The two optimizers take turns, in alternating order; a ratio is the median over the turns of the ratio of two neighbours,
-and what else the machine does touches both.
+and what else the machine does touches both. Where the memory of the variables happens to lie moves a figure by up to a fifth, so
+each case is built twice, once ours first, once Keras' first.
 
 Command: python -m benchmarks.optimizer_step
 Needs: 2 CPU cores that nobody else uses, 2 GiB, ten minutes.
@@ -33,7 +34,7 @@ import tensorflow as tf
 from benchmarks.environment import describe
 from optimizers import load
 
-TENSORS, TURNS, MILLION = 20, 15, 1_000_000
+TENSORS, BUILDS, TURNS, MILLION = 20, 2, 8, 1_000_000
 STEPS_A_TURN = {1: 10, 10: 2}  # for each size, in millions of parameters
 LARGEST = max(STEPS_A_TURN)
 SLOWER, BANDWIDTH = 1.0, 0.7
@@ -59,6 +60,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], type, dict[str, Any]]] = {
     "LAMB": ("lamb", {**BETAS, "weight_decay": 0.01}, keras.optimizers.Lamb, {**BETAS, "weight_decay": 0.01}),
 }
 RATE = 1e-3
+ORDERS = (slice(None), slice(None, None, -1))
 
 
 class Step:
@@ -126,33 +128,40 @@ def bytes_moved(slots: int, grads: Sequence[tf.Tensor]) -> int:
 
 
 def measure(label: str, millions: int, *, jit: bool) -> Figures:
-    """Ours and Keras' in turns, and the copies around them."""
-    gc.collect()
-    name, options, peer, its_options = METHODS[label]
-    grads, rule = gradients(millions), load(name)(RATE, **options)
-    moved = bytes_moved(len(rule.slots), grads)
-    ours, theirs = Step(rule, grads, jit=jit), Step(peer(RATE, **its_options), grads, jit=jit)
+    """Medians over builds and turns."""
+    slots = len(load(METHODS[label][0]).slots)
+    grads = gradients(millions)
+    moved = bytes_moved(slots, grads)
     copies = [Copy(moved, threads) for threads in {1, os.cpu_count() or 1}]
-    turns = [one_turn([ours, theirs], copies, STEPS_A_TURN[millions], turn) for turn in range(TURNS)]
+    compiling, turns = [], []
+    for build in range(BUILDS):
+        gc.collect()
+        ours, theirs = pair(label, grads, jit=jit, order=ORDERS[build % 2])
+        compiling.append((ours.compiling, theirs.compiling))
+        turns += [one_turn([ours, theirs], copies, STEPS_A_TURN[millions], ORDERS[turn % 2]) for turn in range(TURNS)]
     step = statistics.median(a for a, _, _ in turns)
     return Figures(
         step,
         statistics.median(b for _, b, _ in turns),
-        ours.compiling,
-        theirs.compiling,
+        *(statistics.median(times) for times in zip(*compiling, strict=True)),
         statistics.median(a / b for a, b, _ in turns),
         moved / step,
         statistics.median(copy / a for a, _, copy in turns),
     )
 
 
-def one_turn(pair: list[Step], copies: Sequence[Copy], steps: int, turn: int) -> tuple[float, float, float]:
-    """Seconds of our step, of theirs and of the faster copy; who begins alternates."""
-    order = slice(None, None, 1 if turn % 2 == 0 else -1)
+def pair(label: str, grads: Sequence[tf.Tensor], *, jit: bool, order: slice) -> list[Step]:
+    """Our step and Keras', built in that order."""
+    name, options, peer, its_options = METHODS[label]
+    classes = [(load(name), options), (peer, its_options)]
+    return [Step(make(RATE, **its), grads, jit=jit) for make, its in classes[order]][order]
+
+
+def one_turn(steps: list[Step], copies: Sequence[Copy], times: int, order: slice) -> tuple[float, float, float]:
+    """Seconds of our step, of theirs and of the faster copy."""
     before = min(seconds(copy) for copy in copies)
-    took = [seconds(step, steps) for step in pair[order]]
+    ours, theirs = [seconds(step, times) for step in steps[order]][order]
     after = min(seconds(copy) for copy in copies)
-    ours, theirs = took[order]
     return ours, theirs, min(before, after)
 
 
