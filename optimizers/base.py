@@ -382,7 +382,7 @@ class Rule(keras.optimizers.Optimizer):
         return number if self.lanes is None or rank == 1 else ops.reshape(number, (self.lanes,) + (1,) * (rank - 1))
 
     def _at(self, variable: Any, shaped: Mapping[tuple, Mapping[str, Tensor]]) -> tuple[Tensor, tuple, SimpleNamespace]:
-        slots = tuple(ops.convert_to_tensor(slot) for slot in self._slots_of(variable))
+        slots = tuple(tf.convert_to_tensor(slot) for slot in self._slots_of(variable))
         x = ops.cast(tf.convert_to_tensor(variable), _wide(variable.dtype))
         return x, slots, SimpleNamespace(**shaped[self._key(variable)])
 
