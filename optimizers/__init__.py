@@ -7,6 +7,7 @@ is ours, in strings (`keras.optimizers.get("tuner>Adam")`), in configs and in `.
 Keras' own. Keras knows a full name once `load` has been called for it.
 """
 
+import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Wrapper:
+    """One way to change a method whose rule needs its gradient alone: `wrapper:method`, as in "lookahead:adam".
+
+    `path` is `module:class`, a mixin; `hyper` and `requires` are what it adds to the method's row.
+    """
+
+    name: str
+    path: str
+    hyper: Mapping[str, Range]
+    requires: frozenset[str]
+    source: str
+
+
+@dataclass(frozen=True)
 class Schedule:
     """One way in which the learning rate changes: `path` is `module:class`, `numbers` says what may be searched."""
 
@@ -61,6 +76,7 @@ _BETA_2 = Range(0.999, 0.9, 0.9999)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
 _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True)
 _PROX = Range(0.0, 0.0, 0.1)
+_AVERAGING_POWER = Range(0.0, 0.0, 2.0)
 _GRADIENT = frozenset({"gradient"})
 
 
@@ -253,9 +269,85 @@ _ROWS = (
         _GRADIENT,
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
     ),
+    Row(
+        "schedule_free_sgd",
+        "optimizers.schedule_free:ScheduleFreeSGD",
+        Range(0.1, 1e-3, 10.0, log=True),
+        {"momentum": Range(0.9, 0.5, 0.99), "averaging_power": _AVERAGING_POWER},
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, eqs. 3-5",
+    ),
+    Row(
+        "schedule_free_adamw",
+        "optimizers.schedule_free:ScheduleFreeAdamW",
+        Range(2.5e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "averaging_power": _AVERAGING_POWER,
+            "weight_decay": _DECAY,
+        },
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, algorithm 1",
+    ),
+    Row(
+        "prodigy",
+        "optimizers.prodigy:Prodigy",
+        Range(1.0, 0.1, 10.0, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "d0": Range(1e-6, 1e-8, 1e-2, log=True),
+            "d_coef": Range(1.0, 0.25, 4.0, log=True),
+        },
+        _GRADIENT,
+        "Mishchenko and Defazio 2023, algorithm 4",
+    ),
+    Row(
+        "muon",
+        "optimizers.muon:Muon",
+        Range(1e-3, 1e-5, 1e-1, log=True),
+        {
+            "momentum": Range(0.95, 0.5, 0.99),
+            "adam_beta_1": _BETA_1,
+            "adam_beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": _DECAY,
+        },
+        _GRADIENT,
+        "Jordan et al. 2024; Liu et al. 2025 (Moonlight), eq. 4",
+    ),
+    Row(
+        "soap",
+        "optimizers.soap:SOAP",
+        Range(3e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": Range(0.95, 0.5, 0.99),
+            "beta_2": Range(0.95, 0.9, 0.9999),
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": Range(0.01, 1e-6, 1e-1, log=True),
+            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True),
+        },
+        _GRADIENT,
+        "Vyas et al. 2024, algorithms 3 and 4",
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
+
+_WRAPPERS = (
+    Wrapper(
+        "lookahead",
+        "optimizers.lookahead:Lookahead",
+        {"every": Range(6.0, 2.0, 20.0, log=True), "pull": Range(0.5, 0.1, 1.0)},
+        frozenset({"eval_swap"}),
+        "Zhang et al. 2019, algorithm 1",
+    ),
+)
+
+WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
 
 WARMUP = Range(0.0, 0.0, 0.3)
 """The share of the training in which the rate rises linearly, before any schedule."""
@@ -282,14 +374,45 @@ _SCHEDULES = (
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})
 
 
-def load(name: str) -> Any:
-    """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
+@functools.cache
+def find(name: str) -> Row:
+    """The row of a `method` or of a `wrapper:method`, always the same one.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError with the known names for any other, and for a wrapper around a rule that needs more than its gradient.
     """
-    if name not in OPTIMIZERS:
+    outer, colon, method = name.rpartition(":")
+    if method not in OPTIMIZERS:
         raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    return _imported(OPTIMIZERS[name].path)
+    row = OPTIMIZERS[method]
+    if not colon:
+        return row
+    if outer not in WRAPPERS:
+        raise ValueError(f"no wrapper is called {outer!r}; there are {', '.join(WRAPPERS)}")
+    if row.requires != _GRADIENT:
+        raise ValueError(
+            f"{outer} wraps rules that need their gradient alone; {method} requires {', '.join(sorted(row.requires))}"
+        )
+    wrapper = WRAPPERS[outer]
+    return Row(
+        name,
+        row.path,
+        row.learning_rate,
+        {**row.hyper, **wrapper.hyper},
+        row.requires | wrapper.requires,
+        f"{wrapper.source}, around {row.source}",
+    )
+
+
+@functools.cache
+def load(name: str) -> Any:
+    """The class of the method `name`, or of a `wrapper:method`, an `optimizers.base.Rule`; loads Keras.
+
+    Raises ValueError as `find` does.
+    """
+    row = find(name)
+    outer, colon, _ = name.rpartition(":")
+    rule = _imported(row.path)
+    return _imported("optimizers.wrapping:wrapped")(row, _imported(WRAPPERS[outer].path), rule) if colon else rule
 
 
 def load_schedule(name: str) -> Any:
