@@ -34,7 +34,7 @@ MIXED = pytest.mark.parametrize("common", MIXED_CASES, ids=lambda case: next(ite
 
 def quick(name):
     """The class of `name`; a rule whose first steps are as short as a `d0` starts with steps that show after a few."""
-    return partial(load(name), **({"d0": 1e-2} if "d0" in OPTIMIZERS[name].hyper else {}))
+    return partial(load(name), **({"d0": 0.1} if "d0" in OPTIMIZERS[name].hyper else {}))
 
 
 def weights(start=START, dtype="float32"):
@@ -640,7 +640,7 @@ def test_some_rate_of_the_range_solves_a_small_problem(name):
 
     tf.function(lambda: tf.while_loop(lambda k: k < 400, step, [0]), autograph=False)()
     optimizer.finalize_variable_values(variables)
-    parts = [(c * x.numpy() ** 2).reshape(lanes, -1).sum(axis=1) for c, x in zip(curvatures, variables, strict=True)]
+    parts = [np.reshape(c * x.value**2, (lanes, -1)).sum(axis=1) for c, x in zip(curvatures, variables, strict=True)]
     assert np.nanmin(sum(parts)) < 1e-3 * sum(curvature.sum() for curvature in curvatures)
 
 
