@@ -1,5 +1,7 @@
 """The table of optimizers: name → class, hyper-parameters with sane ranges, what the rule requires.
 
+`wrapper:method` is a method too, with a row made of two (`find`): `lookahead:adam`.
+
 Importing this package loads neither Keras nor TensorFlow; `load` resolves a class on use.
 
 The classes carry the names of the methods and are registered with Keras under the package `tuner`: the full name `tuner>Adam`
@@ -10,18 +12,23 @@ Keras' own. Keras knows a full name once `load` has been called for it.
 import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
 class Range(NamedTuple):
-    """What a search may try: `default` (None: left out), the ends `low` and `high`, and whether to step by factors (`log`)."""
+    """What a search may try: `default` (None: left out), the ends `low` and `high`, and whether to step by factors (`log`).
+
+    `main` says whether a study that leaves the sub-space to the method searches it; the others are worth it to a person with a
+    reason.
+    """
 
     default: float | None
     low: float
     high: float
     log: bool = False
+    main: bool = True
 
 
 @dataclass(frozen=True)
@@ -30,15 +37,24 @@ class Row:
 
     `path` is `module:class`; `learning_rate` and `hyper` say what may be searched and are where the defaults live.
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
-    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation.
+    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
+    name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
+    steps of the training.
     """
 
     name: str
+    family: str
     path: str
     learning_rate: Range
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+    horizon: str = ""
+
+    @property
+    def gradient_only(self) -> bool:
+        """Whether a step needs nothing but the gradient of its batch."""
+        return "gradient" in self.requires
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -48,10 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Wrapper:
-    """One way to change a method whose rule needs its gradient alone: `wrapper:method`, as in "lookahead:adam".
-
-    `path` is `module:class`, a mixin; `hyper` and `requires` are what it adds to the method's row.
-    """
+    """A method around another one, `<name>:<method>`; `hyper` joins the method's own, `requires` takes its place."""
 
     name: str
     path: str
@@ -72,16 +85,16 @@ class Schedule:
 
 _RHO = Range(0.9, 0.5, 0.999)
 _BETA_1 = Range(0.9, 0.5, 0.99)
-_BETA_2 = Range(0.999, 0.9, 0.9999)
+_BETA_2 = Range(0.999, 0.9, 0.9999, main=False)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
-_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True)
-_PROX = Range(0.0, 0.0, 0.1)
-_AVERAGING_POWER = Range(0.0, 0.0, 2.0)
+_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
+_PROX = Range(0.0, 0.0, 0.1, main=False)
+_AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
 
 
 def _epsilon(default: float) -> Range:
-    return Range(default, 1e-10, 1e-3, log=True)
+    return Range(default, 1e-10, 1e-3, log=True, main=False)
 
 
 COMMON: Mapping[str, Range] = MappingProxyType(
@@ -97,6 +110,7 @@ COMMON: Mapping[str, Range] = MappingProxyType(
 _ROWS = (
     Row(
         "sgd",
+        "descent",
         "optimizers.sgd:SGD",
         Range(0.01, 1e-4, 1.0, log=True),
         {},
@@ -105,6 +119,7 @@ _ROWS = (
     ),
     Row(
         "momentum",
+        "descent",
         "optimizers.momentum:Momentum",
         Range(0.01, 1e-5, 1.0, log=True),
         {"momentum": Range(0.9, 0.0, 0.99)},
@@ -113,6 +128,7 @@ _ROWS = (
     ),
     Row(
         "nesterov",
+        "descent",
         "optimizers.nesterov:Nesterov",
         Range(0.01, 1e-5, 1.0, log=True),
         {"momentum": Range(1.0, 0.5, 1.0)},
@@ -121,6 +137,7 @@ _ROWS = (
     ),
     Row(
         "adagrad",
+        "adaptive",
         "optimizers.adagrad:Adagrad",
         Range(0.01, 1e-4, 1.0, log=True),
         {"epsilon": _epsilon(1e-7)},
@@ -129,6 +146,7 @@ _ROWS = (
     ),
     Row(
         "rmsprop",
+        "adaptive",
         "optimizers.rmsprop:RMSProp",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-7)},
@@ -137,6 +155,7 @@ _ROWS = (
     ),
     Row(
         "adadelta",
+        "adaptive",
         "optimizers.adadelta:Adadelta",
         Range(1.0, 1e-2, 1e1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-6)},
@@ -145,6 +164,7 @@ _ROWS = (
     ),
     Row(
         "adam",
+        "adam_like",
         "optimizers.adam:Adam",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -153,19 +173,21 @@ _ROWS = (
     ),
     Row(
         "nadam",
+        "adam_like",
         "optimizers.nadam:Nadam",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
-            "momentum_decay": Range(0.004, 1e-3, 1.0, log=True),
+            "momentum_decay": Range(0.004, 1e-3, 1.0, log=True, main=False),
         },
         _GRADIENT,
         "Dozat 2016 (ICLR workshop); named in lecture 3.4",
     ),
     Row(
         "centered_rmsprop",
+        "adaptive",
         "optimizers.centered_rmsprop:CenteredRMSProp",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"rho": _RHO, "epsilon": _epsilon(1e-7), "momentum": Range(0.0, 0.0, 0.99)},
@@ -174,6 +196,7 @@ _ROWS = (
     ),
     Row(
         "adamax",
+        "adam_like",
         "optimizers.adamax:Adamax",
         Range(2e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -182,6 +205,7 @@ _ROWS = (
     ),
     Row(
         "adamw",
+        "adam_like",
         "optimizers.adamw:AdamW",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8), "weight_decay": _DECAY},
@@ -190,6 +214,7 @@ _ROWS = (
     ),
     Row(
         "amsgrad",
+        "adam_like",
         "optimizers.amsgrad:AMSGrad",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8)},
@@ -198,6 +223,7 @@ _ROWS = (
     ),
     Row(
         "nadamw",
+        "adam_like",
         "optimizers.nadamw:NadamW",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {"beta_1": _BETA_1, "beta_2": _BETA_2, "epsilon": _epsilon(1e-8), "weight_decay": _DECAY},
@@ -206,14 +232,16 @@ _ROWS = (
     ),
     Row(
         "lion",
+        "adam_like",
         "optimizers.lion:Lion",
         Range(3e-4, 1e-5, 1e-1, log=True),
-        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999)},
+        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999, main=False)},
         _GRADIENT,
         "Chen et al. 2023, algorithm 2",
     ),
     Row(
         "lamb",
+        "adam_like",
         "optimizers.lamb:LAMB",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
@@ -227,6 +255,7 @@ _ROWS = (
     ),
     Row(
         "proximal_adagrad",
+        "proximal",
         "optimizers.proximal_adagrad:ProximalAdagrad",
         Range(0.01, 1e-4, 1.0, log=True),
         {"initial_accumulator_value": _ACCUMULATOR, "prox_l1": _PROX, "prox_l2": _PROX},
@@ -235,6 +264,7 @@ _ROWS = (
     ),
     Row(
         "adagrad_da",
+        "proximal",
         "optimizers.dual_averaging:AdagradDA",
         Range(0.01, 1e-4, 1.0, log=True),
         {"initial_accumulator_value": _ACCUMULATOR, "prox_l1": _PROX, "prox_l2": _PROX},
@@ -243,11 +273,12 @@ _ROWS = (
     ),
     Row(
         "ftrl",
+        "proximal",
         "optimizers.dual_averaging:Ftrl",
         Range(0.01, 1e-4, 1.0, log=True),
         {
             "initial_accumulator_value": _ACCUMULATOR,
-            "beta": Range(0.0, 0.0, 10.0),
+            "beta": Range(0.0, 0.0, 10.0, main=False),
             "prox_l1": _PROX,
             "prox_l2": _PROX,
         },
@@ -256,21 +287,24 @@ _ROWS = (
     ),
     Row(
         "ademamix",
+        "adam_like",
         "optimizers.ademamix:AdEMAMix",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
-            "beta_3": Range(0.9999, 0.9, 0.99999),
+            "beta_3": Range(0.9999, 0.9, 0.99999, main=False),
             "alpha": Range(5.0, 0.0, 20.0),
-            "warmup_steps": Range(1e4, 1e2, 1e6, log=True),
+            "warmup_steps": Range(1e4, 1e2, 1e6, log=True, main=False),
             "epsilon": _epsilon(1e-8),
         },
         _GRADIENT,
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
+        horizon="warmup_steps",
     ),
     Row(
         "schedule_free_sgd",
+        "descent",
         "optimizers.schedule_free:ScheduleFreeSGD",
         Range(0.1, 1e-3, 10.0, log=True),
         {"momentum": Range(0.9, 0.5, 0.99), "averaging_power": _AVERAGING_POWER},
@@ -279,6 +313,7 @@ _ROWS = (
     ),
     Row(
         "schedule_free_adamw",
+        "adam_like",
         "optimizers.schedule_free:ScheduleFreeAdamW",
         Range(2.5e-3, 1e-5, 1e-1, log=True),
         {
@@ -293,13 +328,14 @@ _ROWS = (
     ),
     Row(
         "prodigy",
+        "adam_like",
         "optimizers.prodigy:Prodigy",
         Range(1.0, 0.1, 10.0, log=True),
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
-            "d0": Range(1e-6, 1e-8, 1e-2, log=True),
+            "d0": Range(1e-6, 1e-8, 1e-2, log=True, main=False),
             "d_coef": Range(1.0, 0.25, 4.0, log=True),
         },
         _GRADIENT,
@@ -307,11 +343,12 @@ _ROWS = (
     ),
     Row(
         "muon",
+        "matrix",
         "optimizers.muon:Muon",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
             "momentum": Range(0.95, 0.5, 0.99),
-            "adam_beta_1": _BETA_1,
+            "adam_beta_1": Range(0.9, 0.5, 0.99, main=False),
             "adam_beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
             "weight_decay": _DECAY,
@@ -321,14 +358,15 @@ _ROWS = (
     ),
     Row(
         "soap",
+        "matrix",
         "optimizers.soap:SOAP",
         Range(3e-3, 1e-5, 1e-1, log=True),
         {
             "beta_1": Range(0.95, 0.5, 0.99),
-            "beta_2": Range(0.95, 0.9, 0.9999),
+            "beta_2": Range(0.95, 0.9, 0.9999, main=False),
             "epsilon": _epsilon(1e-8),
             "weight_decay": Range(0.01, 1e-6, 1e-1, log=True),
-            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True),
+            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True, main=False),
         },
         _GRADIENT,
         "Vyas et al. 2024, algorithms 3 and 4",
@@ -337,12 +375,24 @@ _ROWS = (
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
 
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "all": tuple(row.name for row in _ROWS if row.gradient_only),
+        "lecture": tuple(row.name for row in _ROWS if row.gradient_only and "lecture" in row.source),
+        **{
+            family: tuple(row.name for row in _ROWS if row.gradient_only and row.family == family)
+            for family in dict.fromkeys(row.family for row in _ROWS)
+        },
+    }
+)
+"""The words that a study may write in place of a list of methods; all of these need a gradient only."""
+
 _WRAPPERS = (
     Wrapper(
         "lookahead",
         "optimizers.lookahead:Lookahead",
-        {"every": Range(6.0, 2.0, 20.0, log=True), "pull": Range(0.5, 0.1, 1.0)},
-        frozenset({"eval_swap"}),
+        {"every": Range(6.0, 2.0, 20.0, log=True, main=False), "pull": Range(0.5, 0.1, 1.0)},
+        frozenset({"gradient", "eval_swap"}),
         "Zhang et al. 2019, algorithm 1",
     ),
 )
@@ -376,43 +426,39 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _
 
 @functools.cache
 def find(name: str) -> Row:
-    """The row of a `method` or of a `wrapper:method`, always the same one.
+    """The row of a method or of `wrapper:method`.
 
-    Raises ValueError with the known names for any other, and for a wrapper around a rule that needs more than its gradient.
+    Raises ValueError with the known names for any other, and for a wrapper around a method that needs more than gradients.
     """
-    outer, colon, method = name.rpartition(":")
-    if method not in OPTIMIZERS:
-        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    row = OPTIMIZERS[method]
-    if not colon:
-        return row
-    if outer not in WRAPPERS:
-        raise ValueError(f"no wrapper is called {outer!r}; there are {', '.join(WRAPPERS)}")
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    before, _, method = name.partition(":")
+    wrapper, row = WRAPPERS.get(before), OPTIMIZERS.get(method)
+    if wrapper is None or row is None:
+        wrapped = ", ".join(f"{wrapper}:<method>" for wrapper in WRAPPERS)
+        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}; and {wrapped}")
     if row.requires != _GRADIENT:
-        raise ValueError(
-            f"{outer} wraps rules that need their gradient alone; {method} requires {', '.join(sorted(row.requires))}"
-        )
-    wrapper = WRAPPERS[outer]
-    return Row(
-        name,
-        row.path,
-        row.learning_rate,
-        {**row.hyper, **wrapper.hyper},
-        row.requires | wrapper.requires,
-        f"{wrapper.source}, around {row.source}",
-    )
+        raise ValueError(f"{before} goes around a method that needs gradients only; {method} requires {_listed(row.requires)}")
+    hyper, source = {**row.hyper, **wrapper.hyper}, f"{wrapper.source}; around {row.source}"
+    return replace(row, name=name, path=wrapper.path, hyper=hyper, requires=wrapper.requires, source=source)
+
+
+def _listed(names: frozenset[str]) -> str:
+    return " and ".join(sorted(names))
 
 
 @functools.cache
 def load(name: str) -> Any:
-    """The class of the method `name`, or of a `wrapper:method`, an `optimizers.base.Rule`; loads Keras.
+    """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
 
     Raises ValueError as `find` does.
     """
     row = find(name)
-    outer, colon, _ = name.rpartition(":")
     rule = _imported(row.path)
-    return _imported("optimizers.wrapping:wrapped")(row, _imported(WRAPPERS[outer].path), rule) if colon else rule
+    if name in OPTIMIZERS:
+        return rule
+    around = _imported("optimizers.wrapping:around")
+    return around(rule, load(name.partition(":")[2]), row)
 
 
 def load_schedule(name: str) -> Any:

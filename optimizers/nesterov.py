@@ -9,7 +9,7 @@ from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.interval import UNIT
 
-SCHEDULES = ("lecture", "constant")
+SCHEDULES = ("lecture", "fista", "constant")
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -19,17 +19,18 @@ class Nesterov(Rule):
     The gradient is wanted at y = x + μ_k v, so y is what the model's variables hold while it trains: with g at y,
     v' = μ_k v - α g and y' = y - μ_k v + (1 + μ_{k+1}) v'. `swap_to_evaluation` and the end of `fit` bring x = y - μ_k v.
 
-    `schedule` "lecture" is μ_k = (k+2)/(k+5), never more than `momentum` (1 unless given); "constant" is μ_k = `momentum` (0.9
-    unless given). A changed `momentum` acts from the next look-ahead on; the recovered x stays exact.
+    `schedule` "lecture" is μ_k = (k+2)/(k+5), "fista" is μ_k = (t_k - 1)/t_{k+1} with t_0 = t_1 = 1 and t_{k+1} = (1 + √(1 + 4
+    t_k²))/2, both never more than `momentum` (1 unless given); "constant" is μ_k = `momentum` (0.9 unless given). A changed
+    `momentum` acts from the next look-ahead on; the recovered x stays exact.
 
     Nesterov 1983; Sutskever et al. 2013, eqs. 3-4; lecture 3.4, "momentum version", which equals its "original version" with
-    v^k = x^k - x^{k-1}. Raises ValueError for another schedule.
+    v^k = x^k - x^{k-1}; Beck and Teboulle 2009, eqs. 4.2-4.3 (FISTA). Raises ValueError for another schedule.
     """
 
     row = OPTIMIZERS["nesterov"]
     allowed: ClassVar = {"momentum": UNIT}
     slots: ClassVar = {"velocity": 0.0}
-    carried: ClassVar = {"ahead": 0.0}
+    carried: ClassVar = {"ahead": 0.0, "t": 1.0}
 
     def __init__(self, learning_rate: Any = None, *, schedule: str = "lecture", **options: Any) -> None:
         if schedule not in SCHEDULES:
@@ -45,10 +46,13 @@ class Nesterov(Rule):
 
     def per_step(self, h):
         """μ_k is what the last step looked ahead by; `ahead` becomes μ_{k+1}, where `h.k` = k + 1."""
-        following = h.momentum
+        following, t = h.momentum, h.t
         if self.schedule == "lecture":
             following = ops.minimum((h.k + 2) / (h.k + 5), h.momentum)
-        return {"mu": h.ahead, "ahead": following, "back": h.ahead * (1 - h.in_evaluation), "forth": 1 + following}
+        if self.schedule == "fista":
+            t = (1 + ops.sqrt(1 + 4 * ops.square(h.t))) / 2
+            following = ops.minimum((h.t - 1) / t, h.momentum)
+        return {"mu": h.ahead, "ahead": following, "t": t, "back": h.ahead * (1 - h.in_evaluation), "forth": 1 + following}
 
     def update(self, g, x, slots, h):
         """One step of v and of the stored y: back to the iterate y - μ_k v, then on by v and the next look-ahead."""

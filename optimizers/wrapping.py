@@ -1,18 +1,17 @@
-"""Rules made of a wrapper and a rule."""
-
-from typing import Any
+"""Making the class of `wrapper:method`."""
 
 import keras
 
 from optimizers import Row
+from optimizers.base import Rule
 
 
-def wrapped(row: Row, wrapper: type, rule: type) -> Any:
-    """The class of `row`: the mixin `wrapper` in front of `rule`, with what both allow and remember; Keras knows it.
+def around(wrapper: type[Rule], method: type[Rule], row: Row) -> type[Rule]:
+    """The class of `row`: the wrapper, whose `super()` is the method, with what both state. Registered with Keras.
 
-    The slots of the rule come first, those of the wrapper last.
+    The slots of the method come first.
     """
-    name = wrapper.__name__ + rule.__name__
-    merged = {field: {**getattr(rule, field), **vars(wrapper).get(field, {})} for field in ("allowed", "slots", "carried")}
-    about = {"row": row, "__doc__": f"{wrapper.__doc__}\n\n    Around {rule.__name__}: {rule.__doc__}", "__module__": __name__}
-    return keras.saving.register_keras_serializable(package="tuner")(type(name, (wrapper, rule), {**about, **merged}))
+    stated = {part: {**getattr(method, part), **getattr(wrapper, part)} for part in ("allowed", "slots", "carried")}
+    members = {"row": row, "__module__": wrapper.__module__, "__doc__": f"{row.name}: {row.source}.", **stated}
+    made = type(wrapper.__name__ + method.__name__, (wrapper, method), members)
+    return keras.saving.register_keras_serializable(package="tuner")(made)

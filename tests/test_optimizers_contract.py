@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optimizers import COMMON, OPTIMIZERS, load
+from optimizers import COMMON, OPTIMIZERS, find, load
 from optimizers.base import _ALLOWED_EVERYWHERE, Rule
 
 ROOT = Path(__file__).parents[1]
-ROWS = pytest.mark.parametrize("name", OPTIMIZERS)
+NAMES = [*OPTIMIZERS, "lookahead:adam", "lookahead:prodigy"]
+ROWS = pytest.mark.parametrize("name", NAMES)
 RNG = np.random.default_rng(7)
 INPUTS, TARGETS = RNG.normal(size=(8, 3)).astype("float32"), RNG.normal(size=(8, 2)).astype("float32")
 START = [RNG.normal(size=(3, 2)).astype("float32"), RNG.normal(size=(2,)).astype("float32")]
@@ -34,7 +35,7 @@ MIXED = pytest.mark.parametrize("common", MIXED_CASES, ids=lambda case: next(ite
 
 def quick(name):
     """The class of `name`; a rule whose first steps are as short as a `d0` starts with steps that show after a few."""
-    return partial(load(name), **({"d0": 0.1} if "d0" in OPTIMIZERS[name].hyper else {}))
+    return partial(load(name), **({"d0": 0.1} if "d0" in find(name).hyper else {}))
 
 
 def weights(start=START, dtype="float32"):
@@ -109,12 +110,12 @@ def test_the_table_loads_without_keras():
 
 @ROWS
 def test_row_and_class_agree(name):
-    row, rule = OPTIMIZERS[name], load(name)
+    row, rule = find(name), load(name)
     assert issubclass(rule, Rule)
     assert rule.row is row
     assert set(rule.allowed) == set(row.hyper)
     allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
-    for hyper, (default, low, high, log) in {"learning_rate": row.learning_rate, **row.ranges}.items():
+    for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
         assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
         assert low < high, hyper
         assert default is None or low <= default <= high, hyper
@@ -124,6 +125,19 @@ def test_row_and_class_agree(name):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="no optimizer is called 'adm'; there are sgd, momentum"):
         load("adm")
+    with pytest.raises(ValueError, match=r"no optimizer is called 'behind:adam'; there are sgd, .*; and lookahead:<method>"):
+        load("behind:adam")
+
+
+def test_a_wrapped_class_is_made_once_of_both():
+    made = load("lookahead:adam")
+    assert made is load("lookahead:adam")
+    assert made.__name__ == "LookaheadAdam"
+    assert issubclass(made, load("adam"))
+    assert set(find("lookahead:adam").hyper) == {*OPTIMIZERS["adam"].hyper, "every", "pull"}
+    assert list(made.slots) == [*load("adam").slots, "lead"]
+    with pytest.raises(ValueError, match="gradients only; nesterov requires eval_swap and gradient"):
+        load("lookahead:nesterov")
 
 
 # Ways of running
@@ -160,7 +174,7 @@ def test_fit_in_mixed_float16(name):
     inputs = keras.Input((3,), dtype="float32")
     outputs = keras.layers.Dense(2, dtype="mixed_float16")(inputs)
     model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(outputs))
-    optimizer = keras.optimizers.LossScaleOptimizer(load(name)(OPTIMIZERS[name].learning_rate.high / 10))
+    optimizer = keras.optimizers.LossScaleOptimizer(load(name)(find(name).learning_rate.high / 10))
     model.compile(optimizer, "mse", run_eagerly=True)
     losses = model.fit(INPUTS, TARGETS, batch_size=8, epochs=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
@@ -197,7 +211,7 @@ def test_double_precision_weights_stay_so(name):
 
 @ROWS
 def test_the_config_makes_the_same_optimizer(name):
-    low = {hyper: scope.low for hyper, scope in OPTIMIZERS[name].hyper.items()}
+    low = {hyper: scope.low for hyper, scope in find(name).hyper.items()}
     options = {"learning_rate": 0.3, **low, "weight_decay": 0.02, "clipnorm": 0.7, "name": "mine"}
     optimizer = load(name)(**options)
     config = json.loads(json.dumps(optimizer.get_config()))
@@ -333,7 +347,7 @@ def test_each_hyper_parameter_is_alive_and_settable_without_a_new_trace(name):
     swings = [1.0, -0.05, -0.02, 0.5, -0.1, -0.03]  # so that a momentum and a gradient disagree in sign
     step = step_of(optimizer, variables, swings)
     compiled = tf.function(step)
-    for hyper in {"learning_rate": ..., **OPTIMIZERS[name].hyper, **fixed}:
+    for hyper in {"learning_rate": ..., **find(name).hyper, **fixed}:
         before = optimizer.hyper(hyper).numpy().item()
         default = run_again(optimizer, variables, compiled)
         changed = 1e3 if hyper in COMMON else 0.5 if before > 0.6 else 0.7
@@ -428,16 +442,16 @@ def test_callbacks_change_the_rate():
 def test_what_is_not_allowed_is_refused_with_what_is(name):
     rule = load(name)
     optimizer, laned = rule(), rule(lanes=3)
-    for hyper in ("learning_rate", *OPTIMIZERS[name].hyper):
+    for hyper in ("learning_rate", *find(name).hyper):
         for wrong in (-0.1, float("nan"), "fast", [0.1, 0.2], True):
             with pytest.raises(ValueError, match=rf"{hyper} must be a number in [\[(]0, .*; got"):
                 optimizer.set_hyper(hyper, wrong)
         with pytest.raises(ValueError, match=f"{hyper} must be one number or 3 in"):
             laned.set_hyper(hyper, [0.1, 0.2])
-    for hyper in ("learning_rate", *OPTIMIZERS[name].ranges):
+    for hyper in ("learning_rate", *find(name).ranges):
         with pytest.raises(ValueError, match=rf"{hyper} must be a number in [\[(]0, .*; got -0.1"):
             rule(**{hyper: -0.1})
-    known = ", ".join(("learning_rate", "lanes", *OPTIMIZERS[name].ranges))
+    known = ", ".join(("learning_rate", "lanes", *find(name).ranges))
     with pytest.raises(ValueError, match=f"has no option rat; there are {known}"):
         rule(rat=1.0)
     with pytest.raises(ValueError, match="Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set"):
@@ -488,9 +502,9 @@ def lane_of(arrays, lane):
 @ROWS
 @MIXED
 def test_lanes_equal_separate_runs(name, common):
-    low, high = OPTIMIZERS[name].learning_rate.low, OPTIMIZERS[name].learning_rate.high
+    low, high = find(name).learning_rate.low, find(name).learning_rate.high
     rates = np.geomspace(low, high, K)
-    other = {hyper: [scope.low, scope.default, 0.5 * (scope.low + scope.high)] for hyper, scope in OPTIMIZERS[name].hyper.items()}
+    other = {hyper: [scope.low, scope.default, 0.5 * (scope.low + scope.high)] for hyper, scope in find(name).hyper.items()}
     other |= {hyper: [value, 2 * value, 0.5 * value] for hyper, value in common.items()}
     gradients = random_gradients(5, [value.shape for value in LANED])
     together = applied(load(name)(rates, lanes=K, **other), gradients, LANED)
@@ -590,7 +604,7 @@ def test_a_swap_there_and_back_changes_nothing(name):
     evaluated = values(variables)
     optimizer.swap_to_evaluation()
     assert_same(values(variables), evaluated)
-    assert ("eval_swap" in OPTIMIZERS[name].requires) == (not np.array_equal(stored[0], evaluated[0]))
+    assert ("eval_swap" in find(name).requires) == (not np.array_equal(stored[0], evaluated[0]))
     optimizer.swap_to_training()
     optimizer.swap_to_training()
     assert_close(values(variables), stored, 1e-6)
@@ -627,7 +641,7 @@ def test_weights_set_while_evaluating_are_kept():
 
 @ROWS
 def test_some_rate_of_the_range_solves_a_small_problem(name):
-    lanes, row = 7, OPTIMIZERS[name]
+    lanes, row = 7, find(name)
     curvatures = [np.array([10.0, 3.0, 1.0, 0.3], "float32"), np.geomspace(0.3, 10.0, 12, dtype="float32").reshape(3, 4)]
     variables = [keras.Variable(np.ones((lanes, *curvature.shape), "float32")) for curvature in curvatures]
     rates = np.geomspace(row.learning_rate.low, row.learning_rate.high, lanes)
@@ -762,7 +776,7 @@ def distribution_suite():
 def main():
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-    trained = {name: train_on_two_replicas(name, MIXED_CASES[-1]) for name in OPTIMIZERS}
+    trained = {name: train_on_two_replicas(name, MIXED_CASES[-1]) for name in NAMES}
     sys.stdout.write(json.dumps({"weights": trained, "suite": distribution_suite()}) + "\n")
 
 

@@ -302,6 +302,10 @@ def test_nadam_with_decay_1_is_keras_nadam():
 LECTURE = {"schedule": "lecture"}, lambda k: (k + 2) / (k + 5)
 CAPPED = {"schedule": "lecture", "momentum": 0.7}, lambda k: min((k + 2) / (k + 5), 0.7)
 CONSTANT = {"schedule": "constant", "momentum": 0.8}, lambda k: 0.8
+T = [1.0, 1.0]
+while len(T) < STEPS + 2:
+    T.append((1 + np.sqrt(1 + 4 * T[-1] ** 2)) / 2)
+FISTA = {"schedule": "fista"}, lambda k: (T[k] - 1) / T[k + 1]
 STIFFNESS = np.geomspace(0.1, 10.0, SIZE)
 
 
@@ -315,7 +319,7 @@ def nesterov_by_two_points(mu, rate=0.05):
     return np.stack(path)
 
 
-@pytest.mark.parametrize(("options", "mu"), [LECTURE, CAPPED, CONSTANT], ids=["lecture", "capped", "constant"])
+@pytest.mark.parametrize(("options", "mu"), [LECTURE, CAPPED, CONSTANT, FISTA], ids=["lecture", "capped", "constant", "fista"])
 def test_nesterov_equals_the_two_point_form(options, mu):
     optimizer, x, path = load("nesterov")(0.05, **options), keras.Variable(START, dtype="float64"), []
     for _ in range(STEPS):

@@ -142,7 +142,7 @@ def test_enqueued_configurations_come_first_and_are_completed() -> None:
 
 
 def test_a_small_space_is_searched_without_repetition_until_it_is_used_up() -> None:
-    spec = study_spec(search={"width": [4, 5, 6], "optimizer": ["sgd", "adam"]}, budget=8)
+    spec = study_spec(search={"width": [4, 5, 6], "bias": [True, False]}, budget=8)
     world, search = World(spec), Search(spec)
     world.train(search, range(8))
     keys = [tuple(sorted((found.params or {}).items())) for found in world.rows.values()]

@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from models import load
 from models.layers import initialise
+from optimizers import SCHEDULES
 from tuner import data as sources
 from tuner.data import Data, Facts, Split, order
 from tuner.errors import BadCheckpoint
 from tuner.solo import Solo
-from tuner.spec import parse
+from tuner.spec import DEFAULTS, parse
 from tuner.trial import Trial
 
 RATE = {"float": [1e-30, 1e20], "log": True}
@@ -216,6 +217,32 @@ def test_a_known_signature_compiles_nothing_and_no_trial_leaves_a_trace(digits):
     assert train(solo, BASE) == results[0]
     assert train(Solo(spec, digits), {**BASE, "dropout": 0.5}) == results[3]
     assert solo.traces == 2
+
+
+def test_schedules_share_a_graph_and_reach_the_steps(digits):
+    """At cosine's floor 1 the rate stays what it is; a one-cycle begins at a twenty-fifth of it."""
+    space = {"schedule": list(SCHEDULES), "warmup": {"float": [0.0, 0.5]}, "cosine": {"floor": {"float": [0.0, 1.0]}}}
+    plain = train(Solo(study({}), digits), PARAMS)
+    solo = Solo(study(space), digits)
+    params = {name: {**PARAMS, "schedule": name, "warmup": 0.0, "cosine.floor": 1.0} for name in SCHEDULES}
+    results = {name: train(solo, params[name]) for name in params}
+    assert solo.traces == 2
+    for name in ("constant", "cosine"):
+        np.testing.assert_allclose(results[name][-1]["loss"], plain[-1]["loss"], rtol=1e-3)
+    assert results["one_cycle"][0]["loss"] > 1.02 * plain[0]["loss"]
+    warm = train(solo, {**params["constant"], "warmup": 0.5})
+    assert warm[0]["loss"] > 1.02 * plain[0]["loss"]
+    assert train(solo, params["constant"]) == results["constant"]
+
+
+def test_the_length_of_the_training_is_the_default_of_a_horizon(digits):
+    """AdEMAMix is not left with the ten thousand steps of warm-up that its authors' language models had."""
+    told = {"optimizer": "ademamix", "ademamix": {"warmup_steps": {"float": [50.0, 60.0]}}}
+    steps = float(3 * math.ceil(len(digits.train.y) / DEFAULTS["batch_size"]))
+    assert 50 < steps < 60
+    params = {"optimizer": "ademamix", "learning_rate": 0.01}
+    found = train(Solo(study({"optimizer": "ademamix"}), digits), params)
+    assert found == train(Solo(study(told), digits), {**params, "ademamix.warmup_steps": steps})
 
 
 def test_the_penalty_and_its_hyper_parameter_are_in_the_loss(digits, tmp_path):

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import NETWORKS
 from tests.conftest import study_spec
 from tuner.errors import BadInput
-from tuner.space import Dimension, Space, check
+from tuner.space import Dimension, Scheduled, Space, check
 from tuner.spec import contains, values
 
 LAYERED = {
     "width": {"int": [4, 6], "per_layer": True},
     "depth": {"int": [1, 3]},
     "optimizer": ["sgd", "momentum", "adam"],
+    "learning_rate": 0.1,
     "momentum": [0.5, 0.9],
     "dropout": {"choice": [0.0, 0.1], "when": {"depth": [2, 3]}},
     "bias": False,
@@ -30,7 +32,17 @@ def space(search: dict[str, Any], **changes: Any) -> Space:
 def test_parents_come_first_and_layers_unfold() -> None:
     dimensions = space(LAYERED).dimensions
     names = [d.name for d in dimensions]
-    assert sorted(names) == ["bias", "depth", "dropout", "momentum", "optimizer", "width_1", "width_2", "width_3"]
+    assert sorted(names) == [
+        "bias",
+        "depth",
+        "dropout",
+        "learning_rate",
+        "momentum",
+        "optimizer",
+        "width_1",
+        "width_2",
+        "width_3",
+    ]
     assert names.index("depth") < names.index("width_1")
     assert {d.name: dict(d.when) for d in dimensions if d.when} == {
         "width_1": {"depth": (1, 2, 3)},
@@ -122,6 +134,29 @@ def test_a_configuration_fills_every_default() -> None:
         "l1": 0.0,
         "l2": 0.0,
     }
+
+
+def test_what_is_a_methods_own_exists_with_the_method_and_reaches_it() -> None:
+    made = space({"optimizer": ["adam", "momentum"], "weight_decay": 0.1, "cosine.floor": 0.1, "schedule": ["cosine", "step"]})
+    owned = {d.name: dict(d.when) for d in made.dimensions if "." in d.name}
+    assert owned == {
+        "adam.learning_rate": {"optimizer": ("adam",)},
+        "adam.beta_1": {"optimizer": ("adam",)},
+        "momentum.learning_rate": {"optimizer": ("momentum",)},
+        "momentum.momentum": {"optimizer": ("momentum",)},
+        "cosine.floor": {"schedule": ("cosine",)},
+    }
+    params = {"optimizer": "adam", "adam.learning_rate": 0.5, "adam.beta_1": 0.7, "weight_decay": 0.1, "schedule": "step"}
+    configuration = made.configuration(params)
+    assert (configuration.learning_rate, configuration.hyper) == (0.5, {"beta_1": 0.7, "weight_decay": 0.1})
+    assert configuration.schedule == Scheduled(
+        "step",
+        0.0,
+        {"inverse_time.gamma": 100.0, "step.drop": 0.1, "step.every": 0.3, "cosine.floor": 0.0, "one_cycle.rise": 0.3},
+    )
+    assert made.signature(params) == made.signature({**params, "schedule": "cosine", "cosine.floor": 0.1})
+    assert set(configuration.network) == set(NETWORKS["mlp"].parameters)
+    assert space({"width": 8}).configuration({"width": 8}).schedule is None
 
 
 def test_network_sizes_follow_the_formula() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from optimizers import FAMILIES, OPTIMIZERS
 from tests.conftest import study_spec
 from tuner import spec as specs
 from tuner.errors import BadInput
@@ -61,6 +62,43 @@ def test_the_data_option_replaces_the_source(tmp_path: Path) -> None:
     assert specs.load(written(tmp_path, GOOD), data="a/b").data.source == "a/b"
 
 
+def search_of(search: dict[str, Any]) -> dict[str, Any]:
+    return specs.parse({"name": "a", "search": search}).search
+
+
+@pytest.mark.parametrize("words", ["lecture", ["lecture"], {"choice": ["lecture"]}, ["sgd", "lecture"], {"value": "lecture"}])
+def test_a_family_stands_for_its_methods(words: Any) -> None:
+    search = search_of({"optimizer": words})
+    assert specs.values(search["optimizer"]) == FAMILIES["lecture"]
+
+
+def test_each_method_brings_its_own_sub_space_unless_one_rate_is_named_for_all() -> None:
+    search = search_of({"optimizer": ["sgd", "adam"], "adam": {"beta_1": [0.8, 0.9]}})
+    assert set(search) == {"optimizer", "sgd.learning_rate", "adam.learning_rate", "adam.beta_1"}
+    assert specs.values(search["adam.learning_rate"]) == (OPTIMIZERS["adam"].learning_rate[1:3])
+    assert specs.values(search["adam.beta_1"]) == (0.8, 0.9)
+    assert set(search_of({"optimizer": ["sgd", "adam"], "beta_1": 0.8})) == {
+        "optimizer", "sgd.learning_rate", "adam.learning_rate", "beta_1"
+    }  # fmt: skip
+    shared = search_of({"optimizer": ["sgd", "adam"], "learning_rate": {"float": [0.1, 0.2]}})
+    assert set(shared) == {"optimizer", "learning_rate"}
+    assert set(search_of({"optimizer": "adam", "width": [1, 2]})) == {"optimizer", "width"}
+
+
+def test_all_is_every_method_that_needs_a_gradient_only_and_each_is_tried() -> None:
+    spec = specs.parse({"name": "a", "search": {"optimizer": "all"}})
+    methods = specs.values(spec.search["optimizer"])
+    assert methods == tuple(row.name for row in OPTIMIZERS.values() if row.gradient_only)
+    assert all(f"{method}.learning_rate" in spec.search for method in methods)
+    assert spec.sampler.startup == max(10, len(methods))
+    assert specs.restore(spec.model_dump_json()) == spec
+
+
+def test_an_enqueued_configuration_may_name_what_is_a_methods_own(tmp_path: Path) -> None:
+    text = '[search]\noptimizer = ["sgd", "adam"]\n[[enqueue]]\noptimizer = "adam"\nadam.learning_rate = 0.001\n'
+    assert specs.load(written(tmp_path, text)).enqueue == ({"optimizer": "adam", "adam.learning_rate": 0.001},)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"serach": {}}, "serach: unknown key; did you mean 'search'?"),
     ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean 'epochs'?"),
@@ -73,6 +111,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"trials": 5, "hours": 0}}, "budget.hours: input should be greater than 0, not 0"),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
+    ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),
+    ({"search": {"optimizer": ["adam", "lecure"]}}, "search.optimizer: 'lecure' is no optimizer; did you mean 'lecture'?"),
+    ({"search": {"adam": {"beta_3": 0.3}}}, "search.adam.beta_3: adam has no such parameter; did you mean 'beta_2'?"),
+    ({"search": {"adam": {"beta_1": 3.0}}}, "search.adam.beta_1: 3.0 is not a number from 0 to 1"),
+    ({"search": {"sgd": {"learning_rate": 0.1}}}, "search.sgd.learning_rate: sgd is not a value of optimizer"),
+    ({"search": {"cosine": {"floor": 0.1}}}, "search.cosine.floor: cosine is not a value of schedule"),
+    ({"search": {"adm.beta_1": 0.1}}, "search.adm.beta_1: 'adm' is neither an optimizer nor a schedule; did you mean 'adam'?"),
+    ({"search": {"schedule": "cosin"}}, "search.schedule: 'cosin' is no schedule; did you mean 'cosine'?"),
+    ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number from 0 to 1"),
     ({"search": {"width": {"int": [8, 4]}}}, "search.width: the range is upside down: 8 > 4"),
     ({"search": {"width": {"int": [8, 8]}}}, "search.width: the range is a single value; write `= 8`"),
     ({"search": {"width": {"int": [8]}}}, "search.width.int.1: is missing"),

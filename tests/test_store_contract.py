@@ -88,7 +88,10 @@ def test_launching_from_many_threads_at_once_is_one_study(store: Store) -> None:
     [
         ({"seed": 7}, "seed"),
         ({"train": {"epochs": 5}}, "train.epochs"),
-        ({"search": {"width": {"int": [4, 17]}, "optimizer": ["sgd", "adam"]}}, "search.learning_rate, search.width"),
+        (
+            {"search": {"width": {"int": [4, 17]}, "optimizer": ["sgd", "adam"], "learning_rate": 0.5}},
+            "search.learning_rate, search.width",
+        ),
     ],
 )
 def test_a_changed_file_under_an_old_name_is_refused_with_what_differs(

@@ -5,7 +5,7 @@ from typing import Any
 from optimizers import OPTIMIZERS
 from tuner.data import Facts
 from tuner.space import Dimension, Space
-from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec
+from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
 
 
 def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def _describe(dimension: Dimension) -> str:
             text = ", ".join(str(choice) for choice in choices)
         case Fixed(value=value):
             text = f"{value} (fixed)"
-    conditions = [f"{other} is {' or '.join(str(v) for v in wanted)}" for other, wanted in dimension.when.items()]
+    told = owner_of(dimension.name)[0]  # the name says so
+    conditions = [f"{other} is {' or '.join(map(str, wanted))}" for other, wanted in dimension.when.items() if other != told]
     return f"{dimension.name}: {text}{' when ' + ' and '.join(conditions) if conditions else ''}"
 
 

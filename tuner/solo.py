@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 import models
 import optimizers
 from models.layers import initialise, set_hyper
+from optimizers.schedules import Chosen
 from tuner.data import Data, Split, class_weights, order
 from tuner.errors import BadCheckpoint
 from tuner.metrics import METRICS
@@ -160,7 +161,7 @@ class Solo:
             return True
         if self._space.network is None or self._space.network.convolutional:
             return False
-        steps = self._spec.train.epochs * math.ceil(self._study.rows / configuration.batch_size)
+        steps = self._study.steps(configuration.batch_size)
         return steps * (XLA_WINS_A_STEP + XLA_WINS_A_WEIGHT * _count(model)) > XLA_COMPILES
 
     def _labels(self, trial: Trial, epoch: int) -> dict[str, str]:
@@ -186,7 +187,7 @@ class _Study:
 
     def __init__(self, spec: StudySpec, data: Data) -> None:
         self.task: _Task = _Regression(data) if data.facts.task == "regression" else _Classification(spec)
-        self.rows, self.held_out = len(data.train.y), len(data.validation.y)
+        self._epochs, self.rows, self.held_out = spec.train.epochs, len(data.train.y), len(data.validation.y)
         self.y = tf.constant(self.task.targets(data.train.y))
         self.weights = tf.constant(np.stack(_weights(spec, data), axis=1), tf.float32)
         self._x, self._held_out_x = tf.constant(data.train.x), tf.constant(data.validation.x)
@@ -195,6 +196,10 @@ class _Study:
         named = (*spec.train.metrics, spec.objective.metric.removeprefix("val_"))
         usual = (name for name, row in METRICS.items() if row.default and row.task == data.facts.task)
         self._metrics = [name for name in dict.fromkeys((*usual, *named)) if name != "loss"]
+
+    def steps(self, batch_size: int) -> int:
+        """How many steps a trial trains that is not stopped."""
+        return self._epochs * math.ceil(self.rows / batch_size)
 
     def inputs(self, rows: tf.Tensor, *, held_out: bool = False) -> tf.Tensor:
         """Normalised inputs of training or validation rows, [B] -> [B, ...]."""
@@ -373,10 +378,9 @@ class _Graph:
     ) -> None:
         self.model, self._study, self._traced = model, study, traced
         self.parameters = _count(model)
-        rule = optimizers.load(configuration.optimizer)
-        self._optimizer = rule(learning_rate=configuration.learning_rate, **configuration.hyper)
-        self._optimizer.build(model.trainable_variables)
         self._batch = configuration.batch_size
+        self._optimizer = _rule(configuration, study.steps(self._batch))
+        self._optimizer.build(model.trainable_variables)
         # Concrete functions: they cost less a call, and TensorFlow warns of no retracing where there is none.
         order_N = tf.TensorSpec([study.rows], tf.int32)
         self._train = tf.function(self._epoch, jit_compile=jit, autograph=False).get_concrete_function(order_N)
@@ -385,7 +389,9 @@ class _Graph:
     def renew(self, configuration: Configuration) -> None:
         """Make the optimizer a fresh one with the configuration's values; the network must be renewed before."""
         self._optimizer.reset()
-        for name, value in {**configuration.hyper, "learning_rate": configuration.learning_rate}.items():
+        hyper = {**_hyper(configuration, self._study.steps(self._batch)), "learning_rate": configuration.learning_rate}
+        schedule = {f"schedule.{name}": value for name, value in _schedule(configuration).items()}
+        for name, value in {**hyper, **schedule}.items():
             self._optimizer.set_hyper(name, value)
 
     def train(self, rows: NDArray[np.int32]) -> dict[str, float]:
@@ -469,6 +475,26 @@ class _Graph:
     def _predictions(self, rows: tf.Tensor) -> tf.Tensor:
         out = self.model(self._study.inputs(rows, held_out=True), training=False)
         return self._study.task.predictions(tf.cast(out, tf.float32))
+
+
+def _rule(configuration: Configuration, steps: int) -> Any:
+    """The optimizer of a trial of so many steps."""
+    rate: Any = configuration.learning_rate
+    if configuration.schedule is not None:
+        rate = Chosen(rate, steps, **_schedule(configuration))
+    return optimizers.load(configuration.optimizer)(rate, **_hyper(configuration, steps))
+
+
+def _hyper(configuration: Configuration, steps: int) -> dict[str, float]:
+    horizon = optimizers.find(configuration.optimizer).horizon
+    return {**({horizon: float(steps)} if horizon else {}), **configuration.hyper}
+
+
+def _schedule(configuration: Configuration) -> dict[str, float]:
+    """The numbers of `optimizers.schedules.Chosen` but rate and steps."""
+    if (chosen := configuration.schedule) is None:
+        return {}
+    return {"kind": list(optimizers.SCHEDULES).index(chosen.name), "warmup": chosen.warmup, **chosen.numbers}
 
 
 def _count(model: keras.Model) -> int:

@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 
 from models import NETWORKS, Network
-from optimizers import COMMON, OPTIMIZERS
+from optimizers import COMMON, SCHEDULES, find
 from tuner.errors import BadInput
-from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, values
+from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, owner_of, values
 from tuner.trial import Params, Value
 
-TRAINING = ("optimizer", "learning_rate", "batch_size")
+TRAINING = ("optimizer", "learning_rate", "batch_size", "schedule", "warmup")
 MAX_GRID = 1_000_000
 MAX_PARAMETERS = 500_000_000
 MAX_BYTES = 64 * 2**30
@@ -51,13 +51,27 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A trial's parameters with every default filled in, sorted by who needs them."""
+    """A trial's parameters with every default filled in, sorted by who needs them.
+
+    `schedule` holds the schedule's name, the share of the training that is warm-up, and the numbers of every schedule; it is None
+    in a study that names none of them.
+    """
 
     network: Mapping[str, Value]
     optimizer: str
     learning_rate: float
     hyper: Mapping[str, float]
     batch_size: int
+    schedule: "Scheduled | None" = None
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """How the learning rate of a trial changes; `numbers` carry the schedule's name in front, as in `cosine.floor`."""
+
+    name: str
+    warmup: float
+    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -90,10 +104,13 @@ class Space:
 
     def _natural_condition(self, name: str) -> dict[str, tuple[Value, ...]]:
         """A hyper-parameter of some optimizers exists only for these."""
+        chooser, owner = owner_of(name)
+        if owner:
+            return {chooser: (owner,)} if chooser in self.spec.search else {}
         chosen = self.spec.search.get("optimizer")
         if chosen is None or self.network is None or name in COMMON or name in self.network.parameters:
             return {}
-        takes = tuple(o for o in values(chosen) if name in OPTIMIZERS[str(o)].hyper)
+        takes = tuple(o for o in values(chosen) if name in find(str(o)).hyper)
         return {"optimizer": takes} if takes and len(takes) < len(values(chosen)) else {}
 
     def choose(self, suggest: Callable[[Dimension], Value]) -> dict[str, Value]:
@@ -144,9 +161,12 @@ class Space:
     def configuration(self, params: Params) -> Configuration:
         """What the engines need to train these parameters."""
         everything = {**DEFAULTS, **params}
-        row = OPTIMIZERS[str(everything["optimizer"])]
+        row = find(str(everything["optimizer"]))
+        own = {name.removeprefix(f"{row.name}."): value for name, value in params.items() if name.startswith(f"{row.name}.")}
+        everything |= own
         hyper = {name: float(everything[name]) for name in (*row.hyper, *COMMON) if name in everything}
-        mine = {name: value for name, value in params.items() if name not in (*TRAINING, *hyper)}
+        training = {name for name in params if name in (*TRAINING, *hyper) or "." in name}
+        mine = {name: value for name, value in params.items() if name not in training}
         if self.network is not None:
             mine = {**self.network.defaults(), **mine}
         return Configuration(
@@ -155,7 +175,17 @@ class Space:
             learning_rate=float(everything.get("learning_rate", row.learning_rate.default)),
             hyper=hyper,
             batch_size=int(everything["batch_size"]),
+            schedule=self._schedule(everything) if self._scheduled else None,
         )
+
+    @cached_property
+    def _scheduled(self) -> bool:
+        return any(name in ("schedule", "warmup") or owner_of(name)[0] == "schedule" for name in self.spec.search)
+
+    def _schedule(self, everything: Params) -> Scheduled:
+        numbers = {f"{row.name}.{name}": span.default for row in SCHEDULES.values() for name, span in row.numbers.items()}
+        given = {name: float(everything.get(name, default)) for name, default in numbers.items()}
+        return Scheduled(str(everything["schedule"]), float(everything["warmup"]), given)
 
     @cached_property
     def tensors(self) -> frozenset[str]:

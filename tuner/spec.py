@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models import NETWORKS
-from optimizers import COMMON, OPTIMIZERS, Range
+from optimizers import COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.trial import Value
@@ -25,8 +25,10 @@ MAX_FILE_BYTES = 256 * 1024
 MAX_TRIALS = 10_000
 MAX_CHOICES = 1_000
 NEEDS = {"gp": "torch", "cmaes": "cmaes"}  # samplers that want a package of their own
-DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam"}  # of what [search] does not name
+# Of what [search] does not name.
+DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedule": "constant", "warmup": WARMUP.default or 0.0}
 FIRST_RUNG = 4
+STARTUP = 10
 ASHA_FROM_EPOCHS = 8  # below this a rung would compare trials that have hardly begun
 
 # The fields of a range carry the names of these types.
@@ -34,7 +36,7 @@ Whole: TypeAlias = int
 Real: TypeAlias = float
 Tuple = BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
 OneLine = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]+$")]
-Ident = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Ident = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*((:[A-Za-z0-9_]+)?\.[a-z0-9_]+)?$")]
 
 
 class Frozen(BaseModel):
@@ -210,10 +212,13 @@ class ObjectiveSpec(Frozen):
 
 
 class SamplerSpec(Frozen):
-    """`sampler = "tpe"`; `startup` random trials come first (TPE, GP, CMA-ES)."""
+    """`sampler = "tpe"`; `startup` random trials come first (TPE, GP, CMA-ES).
+
+    They are 10 by default, or as many as the longest list of choices has entries: what was never tried cannot be compared.
+    """
 
     name: Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"] = "tpe"
-    startup: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = 10
+    startup: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = STARTUP
 
 
 class PrunerSpec(Frozen):
@@ -246,6 +251,13 @@ _ONE_LINE = {
 }
 
 
+def _most_choices(search: Any) -> int:
+    """The length of the longest list of choices in a `[search]` that is not checked yet."""
+    entries = search.values() if isinstance(search, dict) else ()
+    lists = [entry.get("choice") if isinstance(entry, dict) else entry for entry in entries]
+    return min(MAX_TRIALS, max((len(choices) for choices in lists if isinstance(choices, list)), default=0))
+
+
 class StudySpec(Frozen):
     """One question: what is searched, on which data, with which budget."""
 
@@ -270,6 +282,8 @@ class StudySpec(Frozen):
             if table in raw and not isinstance(raw[table], dict | BaseModel):
                 raw[table] = {key: raw[table]}
         raw.setdefault("objective", {"metric": "val_loss"})
+        if isinstance(sampler := raw.setdefault("sampler", {}), dict):
+            raw["sampler"] = {"startup": max(STARTUP, _most_choices(raw.get("search"))), **sampler}
         train = raw.get("train")
         epochs = train.get("epochs", TrainSpec().epochs) if isinstance(train, dict) else TrainSpec().epochs
         long_enough = isinstance(epochs, int) and epochs >= ASHA_FROM_EPOCHS
@@ -295,19 +309,33 @@ class StudySpec(Frozen):
 # What may stand in [search], and with which values ------------------------------------------------------------
 
 
-def known_parameters(spec: StudySpec) -> dict[str, Any] | None:
-    """Name → limits of everything `[search]` may name; None when a user's function takes what it likes."""
-    if spec.model.is_code:
-        return None
+def known_parameters(spec: StudySpec) -> dict[str, Any]:
+    """Name → limits of everything `[search]` may name without an owner; a user's function takes other names as well."""
     hypers = {name: limits for row in OPTIMIZERS.values() for name, limits in row.hyper.items()}
-    return {
-        **NETWORKS[spec.model.name].parameters,
-        **hypers,
-        **COMMON,
-        "optimizer": None,
-        "learning_rate": None,
-        "batch_size": None,
-    }
+    network: Mapping[str, Any] = {} if spec.model.is_code else NETWORKS[spec.model.name].parameters
+    chosen = dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule"))
+    return {**network, **hypers, **COMMON, **chosen, "warmup": WARMUP}
+
+
+def owned(owner: str) -> Mapping[str, Range]:
+    """What `[search]` may name of one optimizer, as in `adam.beta_1`, or of one schedule, as in `cosine.floor`."""
+    if owner in SCHEDULES:
+        return dict(SCHEDULES[owner].numbers)
+    row = _row(owner)
+    return {"learning_rate": row.learning_rate, **row.ranges} if row else {}
+
+
+def owner_of(name: str) -> tuple[str, str]:
+    """The parameter that chooses the owner of a name, and the owner: `adam.beta_1` → `optimizer`, `adam`; empty without one."""
+    owner = name.rpartition(".")[0]
+    return ("schedule" if owner in SCHEDULES else "optimizer" if owner else ""), owner
+
+
+def _row(name: str) -> Row | None:
+    try:
+        return find(name)
+    except ValueError:
+        return None
 
 
 def values(parameter: Parameter) -> tuple[Value, ...]:
@@ -323,22 +351,38 @@ def values(parameter: Parameter) -> tuple[Value, ...]:
 
 def _problems(spec: StudySpec) -> Iterator[str]:
     """What is wrong with a study whose entries are well formed, most basic first."""
-    known = known_parameters(spec)
     if not spec.search:
         yield "search: nothing to search; name at least one parameter"
     for name, parameter in spec.search.items():
-        if known is not None and name not in known:
-            yield f"search.{name}: {spec.model.name} has no such parameter{_nearest(name, known)}"
-        yield from _bad_values(name, parameter, known or {})
+        yield from _bad_name(spec, name)
+        yield from _bad_values(spec, name, parameter)
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
     yield from _bad_training(spec)
     yield from _bad_enqueue(spec)
 
 
-def _bad_values(name: str, parameter: Parameter, known: Mapping[str, Any]) -> Iterator[str]:
+def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
+    chooser, owner = owner_of(name)
+    if not owner:
+        known = known_parameters(spec)
+        if name not in known and not spec.model.is_code:
+            yield f"search.{name}: {spec.model.name} has no such parameter{_nearest(name, known)}"
+        return
+    own = name.rpartition(".")[2]
+    if not owned(owner):
+        yield f"search.{name}: {owner!r} is neither an optimizer nor a schedule{_nearest(owner, [*OPTIMIZERS, *SCHEDULES])}"
+    elif own not in owned(owner):
+        yield f"search.{name}: {owner} has no such parameter{_nearest(own, owned(owner))}"
+    elif owner not in (values(spec.search[chooser]) if chooser in spec.search else (DEFAULTS[chooser],)):
+        yield f"search.{name}: {owner} is not a value of {chooser}"
+
+
+def _bad_values(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[str]:
+    owner, _, own = name.rpartition(".")
+    limits = owned(owner).get(own) if owner else known_parameters(spec).get(name)
     for value in values(parameter):
-        if problem := _refuses(name, value, known.get(name)):
+        if problem := _refuses(own, value, limits):
             yield f"search.{name}: {value!r} {problem}"
 
 
@@ -346,7 +390,9 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
     """Why a parameter cannot have this value; empty when it can."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "optimizer":
-        return "" if value in OPTIMIZERS else f"is no optimizer{_nearest(str(value), OPTIMIZERS)}"
+        return "" if _row(str(value)) else f"is no optimizer{_nearest(str(value), [*FAMILIES, *OPTIMIZERS])}"
+    if name == "schedule":
+        return "" if value in SCHEDULES else f"is no schedule{_nearest(str(value), SCHEDULES)}"
     if name == "batch_size":
         return "" if type(value) is int and value >= 1 else "is not a whole number of 1 or more"
     if name == "learning_rate":
@@ -452,14 +498,56 @@ def load(path: Path, *, data: str | None = None) -> StudySpec:
 
 
 def parse(raw: Mapping[str, Any], where: str = "study") -> StudySpec:
-    """Check the contents of a study file; `where` begins the error line."""
+    """Check the contents of a study file; `where` begins the error line.
+
+    What the file leaves to the tables is written out, so that a study means the same when the tables have grown.
+    """
+    search = raw.get("search")
+    raw = {**raw, "search": _with_sub_spaces(_flat(search))} if isinstance(search, dict) else dict(raw)
+    if isinstance(raw.get("enqueue"), list):
+        raw["enqueue"] = [_flat(entry) if isinstance(entry, dict) else entry for entry in raw["enqueue"]]
     try:
-        spec = StudySpec.model_validate(dict(raw))
+        spec = StudySpec.model_validate(raw)
     except ValidationError as error:
         raise BadInput(f"{where}: {_one_line(error)}") from None
     if (package := NEEDS.get(spec.sampler.name)) and importlib.util.find_spec(package) is None:
         raise BadInput(f"{where}: sampler.name: {spec.sampler.name} needs the package {package}: pip install {package}")
     return spec
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with the entries of an optimizer or a schedule, `adam.beta_1 = ...`, under their full names."""
+    flat = {}
+    for name, raw in table.items():
+        if isinstance(raw, dict) and owned(name) and not any(kind in raw for kind in _KINDS):
+            flat.update({f"{name}.{own}": value for own, value in raw.items()})
+        else:
+            flat[name] = raw
+    return flat
+
+
+def _with_sub_spaces(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Families replaced by their methods, and the sub-space of each method, unless one learning rate is named for all."""
+    raw = search.get("optimizer")
+    entry = raw if isinstance(raw, dict) else {"choice": raw} if isinstance(raw, list) else {"value": raw}
+    words = [entry["value"]] if entry.get("value") in tuple(FAMILIES) else entry.get("choice")
+    if not isinstance(words, list):
+        return dict(search)
+    methods = list(dict.fromkeys(method for word in words for method in FAMILIES.get(str(word), (word,))))
+    when = {"when": entry["when"]} if "when" in entry else {}
+    found = {**search, "optimizer": {"choice": methods, **when}}
+    return found if "learning_rate" in search else {**_sub_spaces(methods, search), **found}
+
+
+def _sub_spaces(methods: list[Any], search: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study searches of each method: its rate and what matters most of its own, as far as the file does not name it."""
+    rows = [row for method in methods if (row := _row(str(method)))]
+    return {
+        f"{row.name}.{name}": {"float": [span.low, span.high], "log": span.log}
+        for row in rows
+        for name, span in {"learning_rate": row.learning_rate, **row.hyper}.items()
+        if span.main and name not in search
+    }
 
 
 def restore(text: str) -> StudySpec:
