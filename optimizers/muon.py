@@ -86,14 +86,18 @@ class Muon(Adam):
 
 
 def orthogonal(matrix):
-    """U Vᵀ of the singular value decomposition U Σ Vᵀ of each [..., n, m], roughly; the Gram matrix is the smaller one."""
+    """U Vᵀ of the singular value decomposition U Σ Vᵀ of each [..., n, m], roughly; the Gram matrix is the smaller one.
+
+    X is carried as c^¼ X, so that with A the Gram matrix of that a I + b A/√c + A² = (A + d I)² + (a - d²) I, d = b/(2√c): fewer
+    passes over memory than the sum of three.
+    """
     a, b, c = COEFFICIENTS
     rows, columns = matrix.shape[-2:]
-    wide = rows <= columns
-    unit = a * tf.eye(min(rows, columns), dtype=matrix.dtype)
-    x = matrix / (tf.norm(matrix, axis=(-2, -1), keepdims=True) + 1e-7)
+    wide, unit, d = rows <= columns, tf.eye(min(rows, columns), dtype=matrix.dtype), b / (2 * c**0.5)
+    inside, outside = d * unit, (a - d * d) * unit
+    x = matrix * (c**0.25 / (tf.norm(matrix, axis=(-2, -1), keepdims=True) + 1e-7))
     for _ in range(ITERATIONS):
-        gram = tf.linalg.matmul(x, x, transpose_a=not wide, transpose_b=wide)
-        factor = unit + b * gram + c * tf.linalg.matmul(gram, gram)
+        root = tf.linalg.matmul(x, x, transpose_a=not wide, transpose_b=wide) + inside
+        factor = tf.linalg.matmul(root, root) + outside
         x = tf.linalg.matmul(factor, x) if wide else tf.linalg.matmul(x, factor)
-    return x
+    return x * c**-0.25

@@ -161,6 +161,15 @@ def test_eager_graph_jit_and_scaled_loss_agree(name):
 
 
 @ROWS
+def test_variables_of_tensorflow_are_trained_like_those_of_keras(name):
+    gradients, optimizer = random_gradients(3, [value.shape for value in START]), quick(name)(weight_decay=0.1)
+    variables = [tf.Variable(value) for value in START]
+    for grads in gradients:
+        optimizer.apply([tf.constant(g) for g in grads], variables)
+    assert_close(values(variables), applied(quick(name)(weight_decay=0.1), gradients), 1e-6)
+
+
+@ROWS
 def test_two_replicas_equal_one(name, two_replicas):
     assert_close(two_replicas["weights"][name], trained(quick(name)(**MIXED_CASES[-1])))
 
@@ -485,6 +494,52 @@ def test_other_wrong_uses_are_refused():
         load("nesterov")(schedule="fista")
 
 
+# Options that are no numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "default"),
+    [
+        ("muon", {"exclude": ["head", r"dense_\d"]}, {"exclude": None}),
+        ("soap", {"max_precond_dim": 8}, {"max_precond_dim": 1024}),
+    ],
+)
+def test_options_of_matrices_are_kept_in_the_config(name, options, default):
+    config = json.loads(json.dumps(load(name)(**options).get_config()))
+    assert load(name).from_config(dict(config)).get_config() == config == {**config, **options}
+    assert default.items() <= load(name)().get_config().items()
+
+
+def test_wrong_options_of_matrices_are_refused():
+    with pytest.raises(ValueError, match="exclude must be None or several regular expressions; got 'head'"):
+        load("muon")(exclude="head")
+    for wrong in (-1, 2.5, "many"):
+        with pytest.raises(ValueError, match="max_precond_dim must be a whole number from 0"):
+            load("soap")(max_precond_dim=wrong)
+
+
+def orthogonal_paths(layers, **options):
+    """The paths of the weights that Muon orthogonalises in a model of `layers`."""
+    model, optimizer = keras.Sequential(layers), load("muon")(**options)
+    optimizer.build(model.trainable_variables)
+    pairs = zip(model.trainable_variables, optimizer._traits, strict=True)
+    return [variable.path.split("/", 1)[1] for variable, traits in pairs if traits["orthogonal"]]
+
+
+def test_muon_leaves_vectors_embeddings_and_the_output_layer_to_adamw():
+    words = [
+        keras.Input((4,), dtype="int32"),
+        keras.layers.Embedding(10, 8, name="embedding"),
+        keras.layers.Conv1D(6, 2, name="convolution"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(5, name="hidden"),
+        keras.layers.Dense(3, name="output"),
+    ]
+    assert orthogonal_paths(words) == ["convolution/kernel", "hidden/kernel"]
+    assert orthogonal_paths(words, exclude=["hidden"]) == ["embedding/embeddings", "convolution/kernel", "output/kernel"]
+    assert orthogonal_paths([keras.Input((4,)), keras.layers.Dense(3, name="only")]) == ["only/kernel"]
+
+
 # Lanes
 
 K = 3
@@ -512,6 +567,17 @@ def test_lanes_equal_separate_runs(name, common):
         alone = load(name)(rates[lane], **{hyper: numbers[lane] for hyper, numbers in other.items()})
         apart = applied(alone, [lane_of(grads, lane) for grads in gradients], lane_of(LANED, lane))
         assert_close(lane_of(together, lane), apart, 1e-6)
+
+
+@ROWS
+def test_lanes_in_a_compiled_step_equal_eager_ones(name):
+    gradients = random_gradients(4, [value.shape for value in LANED])
+    optimizer, variables = quick(name)(lanes=K, weight_decay=0.1), weights(LANED)
+    optimizer.build(variables)
+    step = tf.function(lambda *grads: optimizer.apply(grads, variables), jit_compile=True)
+    for grads in gradients:
+        step(*(tf.constant(g) for g in grads))
+    assert_close(values(variables), applied(quick(name)(lanes=K, weight_decay=0.1), gradients, LANED))
 
 
 @ROWS
