@@ -1,5 +1,7 @@
 """The table of optimizers: name → class, hyper-parameters with sane ranges, what the rule requires.
 
+`wrapper:method` is a method too, with a row made of two (`find`): `lookahead:adam`.
+
 Importing this package loads neither Keras nor TensorFlow; `load` resolves a class on use.
 
 The classes carry the names of the methods and are registered with Keras under the package `tuner`: the full name `tuner>Adam`
@@ -7,9 +9,10 @@ is ours, in strings (`keras.optimizers.get("tuner>Adam")`), in configs and in `.
 Keras' own. Keras knows a full name once `load` has been called for it.
 """
 
+import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -60,6 +63,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Wrapper:
+    """A method around another one, `<name>:<method>`; `hyper` joins the method's own, `requires` takes its place."""
+
+    name: str
+    path: str
+    hyper: Mapping[str, Range]
+    requires: frozenset[str]
+    source: str
+
+
+@dataclass(frozen=True)
 class Schedule:
     """One way in which the learning rate changes: `path` is `module:class`, `numbers` says what may be searched."""
 
@@ -75,6 +89,7 @@ _BETA_2 = Range(0.999, 0.9, 0.9999, main=False)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
 _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
+_AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
 
 
@@ -287,6 +302,75 @@ _ROWS = (
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
         horizon="warmup_steps",
     ),
+    Row(
+        "schedule_free_sgd",
+        "descent",
+        "optimizers.schedule_free:ScheduleFreeSGD",
+        Range(0.1, 1e-3, 10.0, log=True),
+        {"momentum": Range(0.9, 0.5, 0.99), "averaging_power": _AVERAGING_POWER},
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, eqs. 3-5",
+    ),
+    Row(
+        "schedule_free_adamw",
+        "adam_like",
+        "optimizers.schedule_free:ScheduleFreeAdamW",
+        Range(2.5e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "averaging_power": _AVERAGING_POWER,
+            "weight_decay": _DECAY,
+        },
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, algorithm 1",
+    ),
+    Row(
+        "prodigy",
+        "adam_like",
+        "optimizers.prodigy:Prodigy",
+        Range(1.0, 0.1, 10.0, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "d0": Range(1e-6, 1e-8, 1e-2, log=True, main=False),
+            "d_coef": Range(1.0, 0.25, 4.0, log=True),
+        },
+        _GRADIENT,
+        "Mishchenko and Defazio 2023, algorithm 4",
+    ),
+    Row(
+        "muon",
+        "matrix",
+        "optimizers.muon:Muon",
+        Range(1e-3, 1e-5, 1e-1, log=True),
+        {
+            "momentum": Range(0.95, 0.5, 0.99),
+            "adam_beta_1": Range(0.9, 0.5, 0.99, main=False),
+            "adam_beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": _DECAY,
+        },
+        _GRADIENT,
+        "Jordan et al. 2024; Liu et al. 2025 (Moonlight), eq. 4",
+    ),
+    Row(
+        "soap",
+        "matrix",
+        "optimizers.soap:SOAP",
+        Range(3e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": Range(0.95, 0.5, 0.99),
+            "beta_2": Range(0.95, 0.9, 0.9999, main=False),
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": Range(0.01, 1e-6, 1e-1, log=True),
+            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True, main=False),
+        },
+        _GRADIENT,
+        "Vyas et al. 2024, algorithms 3 and 4",
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
@@ -302,6 +386,18 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The words that a study may write in place of a list of methods; all of these need a gradient only."""
+
+_WRAPPERS = (
+    Wrapper(
+        "lookahead",
+        "optimizers.lookahead:Lookahead",
+        {"every": Range(6.0, 2.0, 20.0, log=True, main=False), "pull": Range(0.5, 0.1, 1.0)},
+        frozenset({"gradient", "eval_swap"}),
+        "Zhang et al. 2019, algorithm 1",
+    ),
+)
+
+WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
 
 WARMUP = Range(0.0, 0.0, 0.3)
 """The share of the training in which the rate rises linearly, before any schedule."""
@@ -328,22 +424,41 @@ _SCHEDULES = (
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})
 
 
+@functools.cache
 def find(name: str) -> Row:
-    """The row of the method `name`.
+    """The row of a method or of `wrapper:method`.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError with the known names for any other, and for a wrapper around a method that needs more than gradients.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name]
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    before, _, method = name.partition(":")
+    wrapper, row = WRAPPERS.get(before), OPTIMIZERS.get(method)
+    if wrapper is None or row is None:
+        wrapped = ", ".join(f"{wrapper}:<method>" for wrapper in WRAPPERS)
+        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}; and {wrapped}")
+    if row.requires != _GRADIENT:
+        raise ValueError(f"{before} goes around a method that needs gradients only; {method} requires {_listed(row.requires)}")
+    hyper, source = {**row.hyper, **wrapper.hyper}, f"{wrapper.source}; around {row.source}"
+    return replace(row, name=name, path=wrapper.path, hyper=hyper, requires=wrapper.requires, source=source)
 
 
+def _listed(names: frozenset[str]) -> str:
+    return " and ".join(sorted(names))
+
+
+@functools.cache
 def load(name: str) -> Any:
     """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError as `find` does.
     """
-    return _imported(find(name).path)
+    row = find(name)
+    rule = _imported(row.path)
+    if name in OPTIMIZERS:
+        return rule
+    around = _imported("optimizers.wrapping:around")
+    return around(rule, load(name.partition(":")[2]), row)
 
 
 def load_schedule(name: str) -> Any:

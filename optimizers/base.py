@@ -9,7 +9,8 @@ A method is a subclass that states
     per_step   what depends on the hyper-parameters and the step number alone; computed once a step
     update     the formula
 
-and, where weight decay has a place inside the formula, `decays_first = False`: `update` then uses `h.weight_decay` itself;
+and, where weight decay has a place inside the formula, `decays_first = False`: `update` then uses `h.weight_decay` itself, which
+is 0 for a weight that does not decay;
 
 and, where it stores another point than the one to be evaluated ("eval_swap"), `evaluation_point` and `training_point`; its
 `update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0.
@@ -129,9 +130,9 @@ class Rule(keras.optimizers.Optimizer):
         del paths  # nothing to add
         return [{} for _ in shapes]
 
-    def slot_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a slot of a weight of `shape`, both within a lane."""
-        del name  # all are like the weight
+    def slot_shape(self, name: str, shape: tuple[int, ...], traits: Mapping[str, Any]) -> tuple[int, ...]:
+        """The shape of a slot of a weight of `shape` with these `traits`, both within a lane; `()` for a slot without use."""
+        del name, traits  # all are like the weight
         return shape
 
     def gather(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> dict[str, Tensor]:
@@ -148,7 +149,7 @@ class Rule(keras.optimizers.Optimizer):
         return {}
 
     def update(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> tuple[Tensor, tuple]:
-        """The weight and its slots after one step; all of the shape of `x`."""
+        """The weight and its slots after one step, each of its own shape."""
         raise NotImplementedError
 
     def total(self, values: Tensor) -> Tensor:
@@ -159,8 +160,12 @@ class Rule(keras.optimizers.Optimizer):
         """The Euclidean norm of the values of one weight, within a lane; broadcasts against them."""
         return self._expand(ops.sqrt(self.total(ops.square(values))), len(values.shape))
 
+    def matrix(self, values: Tensor) -> Tensor:
+        """The values of one weight of two or more axes as a matrix [all axes but the last, last], within a lane."""
+        return ops.reshape(values, ((-1,) if self.lanes is None else (self.lanes, -1)) + (values.shape[-1],))
+
     def evaluation_point(self, x: Tensor, slots: tuple, h: SimpleNamespace) -> Tensor:
-        """The point to be evaluated when the weight stored is `x`; `h` are the numbers of the step to come."""
+        """The point to be evaluated when the weight stored is `x`; `h` holds the hyper-parameters, `k` and what is carried."""
         del slots, h  # the stored weight is the point
         return x
 
@@ -301,16 +306,16 @@ class Rule(keras.optimizers.Optimizer):
         shapes = [tuple(variable.shape)[0 if self.lanes is None else 1 :] for variable in variables]
         self._traits = self.traits(shapes, [_path(variable) for variable in variables])
         self._slots = {name: [] for name in self.slots}
-        for variable, shape in zip(variables, shapes, strict=True):
-            for name, initial in self.slots.items():
-                self._slots[name].append(self._add_slot(variable, name, shape, initial))
+        for variable, shape, traits in zip(variables, shapes, self._traits, strict=True):
+            for name in self.slots:
+                own = self.slot_shape(name, shape, traits)
+                self._slots[name].append(self._add_slot(variable, name, None if own == shape else own))
 
-    def _add_slot(self, variable: keras.Variable, name: str, shape: tuple[int, ...], initial: float) -> keras.Variable | None:
+    def _add_slot(self, variable: keras.Variable, name: str, own: tuple[int, ...] | None) -> keras.Variable | None:
         if self._overwrite_variable_with_gradient(variable):
             return None
-        own = self.slot_shape(name, shape)
-        initializer = keras.initializers.Constant(np.float64(initial))
-        if own == shape:
+        initializer = keras.initializers.Constant(np.float64(self.slots[name]))
+        if own is None:
             return self.add_variable_from_reference(variable, name=name, initializer=initializer)
         lanes = () if self.lanes is None else (self.lanes,)
         title = f"{_path(variable)}/{name}".replace("/", "_")
@@ -361,9 +366,9 @@ class Rule(keras.optimizers.Optimizer):
         """The step of one variable; `learning_rate` holds all numbers of the step, as `_backend_update_step` hands them on."""
         start, slots, h = self._at(variable, learning_rate)
         x = start
-        if "weight_decay" in self._hypers and not self._use_weight_decay(variable):
+        if "weight_decay" not in self._hypers or not self._use_weight_decay(variable):
             h.decay = h.weight_decay = 0.0
-        elif "weight_decay" in self._hypers and self.decays_first:
+        elif self.decays_first:
             x = x - h.decay * x
         moved, slots = self.update(gradient, x, slots, h)
         for slot, value in zip(self._slots_of(variable), slots, strict=True):
@@ -493,7 +498,7 @@ class Rule(keras.optimizers.Optimizer):
     def _swap(self, point: Any, to: float) -> None:
         if "in_evaluation" not in self._initial:
             return
-        shaped = self._shaped(self._numbers(), self._trainable_variables)
+        shaped = self._shaped(self._given(), self._trainable_variables)
         for variable in self._trainable_variables:
             x, slots, h = self._at(variable, shaped)
             self.assign(variable, ops.where(ops.not_equal(h.in_evaluation, to), point(x, slots, h), x))

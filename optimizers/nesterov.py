@@ -63,8 +63,8 @@ class Nesterov(Rule):
 
     def evaluation_point(self, x, slots, h):
         """The iterate y - μ_k v."""
-        return x - h.mu * slots[0]
+        return x - h.ahead * slots[0]
 
     def training_point(self, x, slots, h):
         """The look-ahead point x + μ_k v."""
-        return x + h.mu * slots[0]
+        return x + h.ahead * slots[0]
