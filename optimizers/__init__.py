@@ -1,5 +1,7 @@
 """The table of optimizers: name → class, hyper-parameters with sane ranges, what the rule requires.
 
+`wrapper:method` is a method too, with a row made of two (`find`): `svrg:momentum`.
+
 Importing this package loads neither Keras nor TensorFlow; `load` resolves a class on use.
 
 The classes carry the names of the methods and are registered with Keras under the package `tuner`: the full name `tuner>Adam`
@@ -7,6 +9,7 @@ is ours, in strings (`keras.optimizers.get("tuner>Adam")`), in configs and in `.
 Keras' own. Keras knows a full name once `load` has been called for it.
 """
 
+import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +32,6 @@ class Row:
 
     `path` is `module:class`; `learning_rate` and `hyper` say what may be searched and are where the defaults live.
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
-    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation.
     """
 
     name: str
@@ -38,11 +40,24 @@ class Row:
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+    takes_common: bool = True
 
     @property
     def ranges(self) -> Mapping[str, Range]:
         """All that may be searched beside the rate: its own hyper-parameters, then the common ones that it does not state."""
-        return {**self.hyper, **{name: scope for name, scope in COMMON.items() if name not in self.hyper}}
+        common = COMMON if self.takes_common else {}
+        return {**self.hyper, **{name: scope for name, scope in common.items() if name not in self.hyper}}
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A method around another one, `<name>:<method>`; `hyper` and `requires` take the place of, or join, the method's own."""
+
+    name: str
+    path: str
+    hyper: Mapping[str, Range]
+    requires: frozenset[str]
+    source: str
 
 
 _RHO = Range(0.9, 0.5, 0.999)
@@ -52,6 +67,7 @@ _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
 _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True)
 _PROX = Range(0.0, 0.0, 0.1)
 _GRADIENT = frozenset({"gradient"})
+_FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
 def _epsilon(default: float) -> Range:
@@ -66,7 +82,7 @@ COMMON: Mapping[str, Range] = MappingProxyType(
         "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
     }
 )
-"""Hyper-parameters of every row, absent unless given or in the row itself; at most one of the three clips."""
+"""Hyper-parameters of every row that takes them, absent unless given or in the row itself; at most one of the three clips."""
 
 _ROWS = (
     Row(
@@ -243,17 +259,85 @@ _ROWS = (
         _GRADIENT,
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
     ),
+    Row(
+        "gradient_descent",
+        "optimizers.gradient_descent:GradientDescent",
+        Range(1.0, 0.1, 1.9),
+        {"smoothness": Range(None, 1e-3, 1e4, log=True)},
+        _FULL_BATCH,
+        "Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3",
+        takes_common=False,
+    ),
+    Row(
+        "armijo",
+        "optimizers.armijo:Armijo",
+        Range(1.0, 1e-2, 1e2, log=True),
+        {"backtrack": Range(0.5, 0.1, 0.9), "decrease": Range(1e-4, 1e-5, 1e-1, log=True)},
+        _FULL_BATCH,
+        "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
+        takes_common=False,
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
 
+_WRAPPERS = (
+    Wrapper(
+        "sam",
+        "optimizers.sam:SAM",
+        {"radius": Range(0.05, 1e-3, 1.0, log=True)},
+        frozenset({"closure"}),
+        "Foret et al. 2021, algorithm 1",
+    ),
+    Wrapper(
+        "svrg",
+        "optimizers.svrg:SVRG",
+        {"coefficient": Range(1.0, 0.0, 1.0)},
+        frozenset({"closure", "snapshot"}),
+        "Johnson and Zhang 2013, figure 1; Yin et al. 2025, eq. 5; named in the lecture's contents",
+    ),
+)
 
+WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
+
+
+@functools.cache
+def find(name: str) -> Row:
+    """The row of a method or of `wrapper:method`.
+
+    Raises ValueError with the known names for any other, and for a wrapper around a method that needs more than gradients.
+    """
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    before, _, method = name.partition(":")
+    wrapper, row = WRAPPERS.get(before), OPTIMIZERS.get(method)
+    if wrapper is None or row is None:
+        wrapped = ", ".join(f"{wrapper}:<method>" for wrapper in WRAPPERS)
+        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}; and {wrapped}")
+    if row.requires != _GRADIENT:
+        raise ValueError(f"{before} goes around a method that needs gradients only; {method} requires {_listed(row.requires)}")
+    hyper, source = {**row.hyper, **wrapper.hyper}, f"{wrapper.source}; around {row.source}"
+    return Row(name, wrapper.path, row.learning_rate, hyper, wrapper.requires, source)
+
+
+def _listed(names: frozenset[str]) -> str:
+    return " and ".join(sorted(names))
+
+
+@functools.cache
 def load(name: str) -> Any:
     """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError as `find` does.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    module, class_name = OPTIMIZERS[name].path.split(":")
-    return getattr(importlib.import_module(module), class_name)
+    row = find(name)
+    rule = _imported(row.path)
+    if name in OPTIMIZERS:
+        return rule
+    around = _imported("optimizers.wrapping:around")
+    return around(rule, load(name.partition(":")[2]), row)
+
+
+def _imported(path: str) -> Any:
+    module, member = path.split(":")
+    return getattr(importlib.import_module(module), member)

@@ -1,0 +1,17 @@
+"""Making the class of `wrapper:method`."""
+
+import keras
+
+from optimizers import Row
+from optimizers.base import Rule
+
+
+def around(wrapper: type[Rule], method: type[Rule], row: Row) -> type[Rule]:
+    """The class of `row`: the wrapper, whose `super()` is the method, with what both state. Registered with Keras.
+
+    The slots of the method come first.
+    """
+    stated = {part: {**getattr(method, part), **getattr(wrapper, part)} for part in ("allowed", "slots", "carried")}
+    members = {"row": row, "__module__": wrapper.__module__, "__doc__": f"{row.name}: {row.source}.", **stated}
+    made = type(wrapper.__name__ + method.__name__, (wrapper, method), members)
+    return keras.saving.register_keras_serializable(package="tuner")(made)
