@@ -1,4 +1,4 @@
-"""Every rule equals its oracle in float64: TensorFlow's own kernels, else the paper's formula written out in NumPy.
+"""Every rule that gradients are enough for equals its oracle in float64: TensorFlow's own kernels, else the paper's formula written out in NumPy.
 
 50 steps; gradients from 1e-6 to 1e3, both signs, drawn anew at each step; equal to 1e-10 after every step.
 """
@@ -12,6 +12,7 @@ from optimizers import OPTIMIZERS, load
 
 STEPS, SIZE = 50, 40
 START = np.linspace(-2.0, 2.0, SIZE)
+IN_TEST_CLOSURE = {"armijo", "gradient_descent"}
 
 
 def gradients(seed=0):
@@ -337,10 +338,11 @@ def test_nesterov_follows_a_momentum_that_changes():
 
 
 def test_every_row_has_an_oracle():
-    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, "ademamix", "adamw", "lamb", "lion", "nadam", "nadamw", "nesterov"}
+    in_numpy = {"ademamix", "adamw", "lamb", "lion", "nadam", "nadamw", "nesterov"}
+    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, *in_numpy, *IN_TEST_CLOSURE}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in IN_TEST_CLOSURE])
 def test_decay_is_decoupled(name):
     if not load(name).decays_first:
         pytest.skip("it decays inside its formula; see test_lamb_equals_you")

@@ -127,7 +127,7 @@ def test_a_configuration_fills_every_default() -> None:
 def test_network_sizes_follow_the_formula() -> None:
     made = space({"width": {"int": [4, 128]}, "depth": {"int": [0, 2]}})
     low, high = made.extremes()
-    smallest, largest = (made.network_size(params, (8, 8, 1), 10) for params in (low, high))
+    smallest, largest = (made.network_size(params, (8, 8, 1), 10, 1000) for params in (low, high))
     assert smallest is not None
     assert largest is not None
     assert smallest.parameters == 65 * 10

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from models import NETWORKS, Network
-from optimizers import COMMON, OPTIMIZERS
+from optimizers import Row, find
 from tuner.errors import BadInput
 from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, values
 from tuner.trial import Params, Value
@@ -51,13 +51,16 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A trial's parameters with every default filled in, sorted by who needs them."""
+    """A trial's parameters with every default filled in, sorted by who needs them.
+
+    `batch_size` is None for an optimizer that takes all rows at once.
+    """
 
     network: Mapping[str, Value]
     optimizer: str
     learning_rate: float
     hyper: Mapping[str, float]
-    batch_size: int
+    batch_size: int | None
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,11 @@ class Space:
                 yield Dimension(f"{name}_{layer}", parameter, {**when, **condition})
 
     def _natural_condition(self, name: str) -> dict[str, tuple[Value, ...]]:
-        """A hyper-parameter of some optimizers exists only for these."""
+        """A hyper-parameter of some optimizers exists only for these, and so does the batch size."""
         chosen = self.spec.search.get("optimizer")
-        if chosen is None or self.network is None or name in COMMON or name in self.network.parameters:
+        if chosen is None or self.network is None or name in self.network.parameters:
             return {}
-        takes = tuple(o for o in values(chosen) if name in OPTIMIZERS[str(o)].hyper)
+        takes = tuple(o for o in values(chosen) if name in _taken(find(str(o))))
         return {"optimizer": takes} if takes and len(takes) < len(values(chosen)) else {}
 
     def choose(self, suggest: Callable[[Dimension], Value]) -> dict[str, Value]:
@@ -144,8 +147,8 @@ class Space:
     def configuration(self, params: Params) -> Configuration:
         """What the engines need to train these parameters."""
         everything = {**DEFAULTS, **params}
-        row = OPTIMIZERS[str(everything["optimizer"])]
-        hyper = {name: float(everything[name]) for name in (*row.hyper, *COMMON) if name in everything}
+        row = find(str(everything["optimizer"]))
+        hyper = {name: float(everything[name]) for name in row.ranges if name in everything}
         mine = {name: value for name, value in params.items() if name not in (*TRAINING, *hyper)}
         if self.network is not None:
             mine = {**self.network.defaults(), **mine}
@@ -154,7 +157,7 @@ class Space:
             optimizer=row.name,
             learning_rate=float(everything.get("learning_rate", row.learning_rate.default)),
             hyper=hyper,
-            batch_size=int(everything["batch_size"]),
+            batch_size=None if "full_batch" in row.requires else int(everything["batch_size"]),
         )
 
     @cached_property
@@ -169,7 +172,8 @@ class Space:
         """What must be equal for two trials to share one compiled graph."""
         configuration = self.configuration(params)
         shaping = {name: value for name, value in configuration.network.items() if name not in self.tensors}
-        shaping |= {"batch_size": configuration.batch_size, "optimizer": configuration.optimizer}
+        shaping |= {"optimizer": configuration.optimizer}
+        shaping |= {} if configuration.batch_size is None else {"batch_size": configuration.batch_size}
         shaping |= {f"hyper:{name}": True for name in configuration.hyper}
         return tuple(sorted(shaping.items()))
 
@@ -183,13 +187,13 @@ class Space:
         high = self.choose(lambda d: max(values(d.parameter), key=numeric))
         return low, high
 
-    def network_size(self, params: Params, input_shape: tuple[int, ...], outputs: int) -> Size | None:
-        """Weights and training memory of these parameters by formula; None for a user's function."""
+    def network_size(self, params: Params, input_shape: tuple[int, ...], outputs: int, rows: int) -> Size | None:
+        """Weights and training memory of these parameters by formula, with `rows` to train on; None for a user's function."""
         if self.network is None:
             return None
         configuration = self.configuration(params)
         weights, activations = self.network.size(configuration.network, input_shape, outputs)
-        return Size(weights, 4 * (4 * weights + 2 * activations * configuration.batch_size))
+        return Size(weights, 4 * (4 * weights + 2 * activations * (configuration.batch_size or rows)))
 
 
 def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -> None:
@@ -202,14 +206,19 @@ def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -
         raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
     _, high = space.extremes()
     batch = space.configuration(high).batch_size
-    if batch > rows:
+    if batch is not None and batch > rows:
         raise BadInput(f"search.batch_size: {batch} is more than the {rows} training rows")
-    size = space.network_size(high, input_shape, outputs)
+    size = space.network_size(high, input_shape, outputs, rows)
     if size is not None and (size.parameters > MAX_PARAMETERS or size.bytes > MAX_BYTES):
         raise BadInput(
             f"search: the largest network has {size.parameters:,} weights and needs {size.bytes / 2**30:,.0f} GiB; "
             f"allowed are {MAX_PARAMETERS:,} and {MAX_BYTES // 2**30} GiB"
         )
+
+
+def _taken(row: Row) -> set[str]:
+    """What of the training parameters an optimizer takes beside the rate."""
+    return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
 
 
 def _integers(parameter: Conditional | None, default: Any) -> list[int]:

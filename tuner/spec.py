@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models import NETWORKS
-from optimizers import COMMON, OPTIMIZERS, Range
+from optimizers import COMMON, OPTIMIZERS, WRAPPERS, Range, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.trial import Value
@@ -299,7 +299,8 @@ def known_parameters(spec: StudySpec) -> dict[str, Any] | None:
     """Name → limits of everything `[search]` may name; None when a user's function takes what it likes."""
     if spec.model.is_code:
         return None
-    hypers = {name: limits for row in OPTIMIZERS.values() for name, limits in row.hyper.items()}
+    rows = (*OPTIMIZERS.values(), *WRAPPERS.values())
+    hypers = {name: limits for row in rows for name, limits in row.hyper.items()}
     return {
         **NETWORKS[spec.model.name].parameters,
         **hypers,
@@ -346,7 +347,7 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
     """Why a parameter cannot have this value; empty when it can."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "optimizer":
-        return "" if value in OPTIMIZERS else f"is no optimizer{_nearest(str(value), OPTIMIZERS)}"
+        return _refuses_optimizer(str(value))
     if name == "batch_size":
         return "" if type(value) is int and value >= 1 else "is not a whole number of 1 or more"
     if name == "learning_rate":
@@ -355,6 +356,20 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
         top = 1.0 if limits.high <= 1.0 and not limits.log else math.inf  # decay rates lie between 0 and 1
         return "" if number and 0.0 <= value <= top else f"is not a number from 0 to {top:g}"  # type: ignore[operator]
     return limits.refuses(value) if limits is not None else ""
+
+
+def _refuses_optimizer(name: str) -> str:
+    """Why there is no such optimizer; empty when there is."""
+    wrapper, _, method = name.rpartition(":")
+    if wrapper not in ("", *WRAPPERS):
+        return f"is no optimizer{_nearest(wrapper, WRAPPERS)} before {method!r}"
+    if method not in OPTIMIZERS:
+        return f"is no optimizer{_nearest(method, OPTIMIZERS)}"
+    try:
+        find(name)
+    except ValueError as error:
+        return f"is no optimizer; {error}"
+    return ""
 
 
 def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[str]:
