@@ -55,7 +55,7 @@ class ClosureModel(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 Keras' signature
         """As Keras' own; what `fit` and `train_on_batch` begin with."""
-        self._checked_rule().build(self.trainable_variables)
+        self._checked_rule()
         if force or self.train_function is None:
             self._batch_gradient = tf.function(self._gradient, jit_compile=self.jit_compile, reduce_retracing=True)
         super().make_train_function(force)
@@ -63,6 +63,7 @@ class ClosureModel(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the method from a batch; the metrics are those of the weights before it."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self._symbolic_build(data_batch=(x, y, sample_weight))  # no evaluation can make a variable, being in its own scope
         closure = self._closure(x, y, sample_weight)
         passed = self.optimizer.descend(closure, self.trainable_variables)
         closure.keep(passed)
@@ -75,11 +76,13 @@ class ClosureModel(keras.Model):
         A batch is (x, y) or (x, y, sample_weight).
         """
         self.make_train_function()
-        total, count = [0.0] * len(self.trainable_variables), 0
+        total, count = None, 0
         for batch in batches:
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-            gradient, rows = self._batch_gradient(x, y, sample_weight), _rows(x)
-            total = [known + rows * new for known, new in zip(total, gradient, strict=True)]
+            self._symbolic_build(data_batch=(x, y, sample_weight))
+            rows = _rows(x)
+            scaled = [rows * gradient for gradient in self._batch_gradient(x, y, sample_weight)]
+            total = scaled if total is None else [known + new for known, new in zip(total, scaled, strict=True)]
             count += rows
         self.optimizer.take_snapshot(self.trainable_variables, [gradient / count for gradient in total])
 

@@ -1,5 +1,6 @@
-"""Every rule that gradients are enough for equals its oracle in float64: TensorFlow's own kernels, else the paper's formula written out in NumPy.
+"""Every rule that needs gradients only equals its oracle in float64.
 
+Oracles are TensorFlow's own kernels, else the paper's formula written out in NumPy.
 50 steps; gradients from 1e-6 to 1e3, both signs, drawn anew at each step; equal to 1e-10 after every step.
 """
 
