@@ -50,7 +50,7 @@ class ClosureModel(keras.Model):
         if "snapshot" in requires:
             batches = _epoch(x, y, batch_size, options)
             every_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: self.take_snapshot(batches))
-            options["callbacks"] = [every_epoch, *(options.get("callbacks") or ())]
+            options["callbacks"] = [every_epoch, *keras.tree.flatten(options.get("callbacks") or [])]
         return super().fit(x, y, batch_size, **options)
 
     def make_train_function(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 Keras' signature
