@@ -360,15 +360,12 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
 
 def _refuses_optimizer(name: str) -> str:
     """Why there is no such optimizer; empty when there is."""
-    wrapper, _, method = name.rpartition(":")
-    if wrapper not in ("", *WRAPPERS):
-        return f"is no optimizer{_nearest(wrapper, WRAPPERS)} before {method!r}"
-    if method not in OPTIMIZERS:
-        return f"is no optimizer{_nearest(method, OPTIMIZERS)}"
+    wrapped = [f"{wrapper}:{method}" for wrapper in WRAPPERS for method in OPTIMIZERS]
     try:
         find(name)
     except ValueError as error:
-        return f"is no optimizer; {error}"
+        why = f"; {error}" if name in wrapped else _nearest(name, [*OPTIMIZERS, *wrapped]) or _nearest(name, OPTIMIZERS)
+        return f"is no optimizer{why}"
     return ""
 
 
