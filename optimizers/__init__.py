@@ -423,7 +423,7 @@ _WRAPPERS = (
         "optimizers.svrg:SVRG",
         {"coefficient": Range(1.0, 0.0, 1.0)},
         frozenset({"closure", "snapshot"}),
-        "Johnson and Zhang 2013, figure 1; Yin et al. 2025, eq. 5; named in the lecture's contents",
+        "Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG); named in the lecture's contents",
     ),
     Wrapper(
         "lookahead",

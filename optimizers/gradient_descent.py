@@ -27,7 +27,7 @@ class GradientDescent(ClosureRule):
 
     Weight decay and clips would make it the descent of another function and are refused.
 
-    Cauchy 1847; Nesterov 2004, theorem 2.1.14 (f) and 2.1.15; lecture 3.2, eq. 3.
+    Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3.
     """
 
     row = OPTIMIZERS["gradient_descent"]

@@ -19,7 +19,7 @@ class SVRG(ClosureRule):
 
     c is `coefficient`: 1 is the paper's method, less of it is the α of α-SVRG, 0 is the method inside.
 
-    Johnson and Zhang 2013, figure 1; Yin et al. 2025, eq. 5 (α-SVRG). Variance reduction is named in the lecture's contents.
+    Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG). Variance reduction is named in the lecture's contents.
     """
 
     allowed: ClassVar = {"coefficient": UNIT}

@@ -33,10 +33,12 @@ L = np.linalg.eigvalsh(X.T @ X / N)[-1]
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
 
 
 def f(w, rows=slice(None)):

@@ -523,6 +523,20 @@ def test_a_users_function_trains_is_reused_and_resumed(digits, tmp_path):
     assert solo.traces == 4
 
 
+@pytest.mark.parametrize("optimizer", [optimizer for optimizer, _ in CLOSURES])
+def test_masks_and_statistics_move_once_a_step_whatever_a_method_asks(digits, optimizer, tmp_path):
+    """They end as with SGD; the rates are so small that the weights stay."""
+    rows = len(digits.train.y)
+    params = {"learning_rate": 1e-30, "batch_size": rows if optimizer in ("gradient_descent", "armijo") else 64}
+    ends = []
+    for name in (optimizer, "sgd"):
+        solo = Solo(own(network, {"optimizer": name, "batch_size": params["batch_size"]}), digits)
+        train(solo, {**params, "optimizer": name}, seed=6)
+        ends.append(weights_after(solo, tmp_path))
+    for mine, its in zip(*ends, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("optimizer", "rate"), CLOSURES)
 def test_a_users_function_trains_with_methods_that_ask_more_than_once(digits, optimizer, rate, tmp_path):
     spec = own(network, {"optimizer": optimizer})
