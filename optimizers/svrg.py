@@ -44,6 +44,10 @@ class SVRG(ClosureRule):
         self._step(corrected, variables)
         return found
 
+    def gather(self, g, x, slots, h):
+        """The method's."""
+        return super().gather(g, x, slots[: -len(SVRG.slots)], h)
+
     def update(self, g, x, slots, h):
         """The method's; the snapshot stays."""
         inside = len(slots) - len(SVRG.slots)

@@ -102,7 +102,7 @@ def trained(name, *, wrap=lambda step: step, steps=6, **options):
 # The table
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"{wrapper}:{method}" for wrapper in WRAPPERS for method in PLAIN)])
+@pytest.mark.parametrize("name", [*NAMES, *(f"{wrapper}:{method}" for wrapper in ("sam", "svrg") for method in PLAIN)])
 def test_row_and_class_agree(name):
     row, rule = find(name), load(name)
     assert issubclass(rule, ClosureRule)
@@ -110,7 +110,7 @@ def test_row_and_class_agree(name):
     assert rule.row is row is find(name)
     assert set(rule.allowed) == set(row.hyper)
     allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
-    for hyper, (default, low, high, log) in {"learning_rate": row.learning_rate, **row.ranges}.items():
+    for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
         assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
         assert low < high, hyper
         assert default is None or low <= default <= high, hyper

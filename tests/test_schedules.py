@@ -148,7 +148,7 @@ def test_a_rate_with_a_schedule_is_refused_where_it_cannot_be():
         load_schedule("cosin")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [row.name for row in OPTIMIZERS.values() if row.gradient_only])
 def test_every_rule_follows_a_schedule(name):
     """At a rate that is 0 from the second step on, only that step's own memory moves the weights."""
     falling, x = load(name)(Step(0.1, 1, drop=1e-30, every=1.0)), keras.Variable([1.0, -2.0])
