@@ -87,7 +87,7 @@ class Muon(Adam):
 
 
 def orthogonal(matrix):
-    """c^¼ U Vᵀ, roughly, of the singular value decomposition U Σ Vᵀ of each [..., n, m]; transposed so that X Xᵀ is the small one.
+    """c^¼ U Vᵀ, roughly, of the decomposition U Σ Vᵀ of each [..., n, m]; transposed so that X Xᵀ is the smaller Gram matrix.
 
     What is carried is c^¼ X, for its Gram matrix A makes the factor a I + b A/√c + A² = (A + d I)² + (a - d²) I, d = b/(2√c):
     fewer passes over memory than the sum of three.
