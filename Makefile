@@ -24,6 +24,7 @@ lint: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.solo_loop
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.optimizer_step
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak

@@ -1,6 +1,6 @@
 """The table of optimizers: name → class, hyper-parameters with sane ranges, what the rule requires.
 
-`wrapper:method` is a method too, with a row made of two (`find`): `lookahead:adam`.
+`wrapper:method` is a method too, with a row made of two (`find`): `lookahead:adam`, `svrg:momentum`.
 
 Importing this package loads neither Keras nor TensorFlow; `load` resolves a class on use.
 
@@ -49,6 +49,7 @@ class Row:
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+    takes_common: bool = True
     horizon: str = ""
 
     @property
@@ -59,7 +60,8 @@ class Row:
     @property
     def ranges(self) -> Mapping[str, Range]:
         """All that may be searched beside the rate: its own hyper-parameters, then the common ones that it does not state."""
-        return {**self.hyper, **{name: scope for name, scope in COMMON.items() if name not in self.hyper}}
+        common = COMMON if self.takes_common else {}
+        return {**self.hyper, **{name: scope for name, scope in common.items() if name not in self.hyper}}
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
 _AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
+_FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
 def _epsilon(default: float) -> Range:
@@ -105,7 +108,7 @@ COMMON: Mapping[str, Range] = MappingProxyType(
         "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
     }
 )
-"""Hyper-parameters of every row, absent unless given or in the row itself; at most one of the three clips."""
+"""Hyper-parameters of every row that takes them, absent unless given or in the row itself; at most one of the three clips."""
 
 _ROWS = (
     Row(
@@ -371,6 +374,26 @@ _ROWS = (
         _GRADIENT,
         "Vyas et al. 2024, algorithms 3 and 4",
     ),
+    Row(
+        "gradient_descent",
+        "full_batch",
+        "optimizers.gradient_descent:GradientDescent",
+        Range(1.0, 0.1, 1.9),
+        {"smoothness": Range(None, 1e-3, 1e4, log=True)},
+        _FULL_BATCH,
+        "Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3",
+        takes_common=False,
+    ),
+    Row(
+        "armijo",
+        "full_batch",
+        "optimizers.armijo:Armijo",
+        Range(1.0, 1e-2, 1e2, log=True),
+        {"backtrack": Range(0.5, 0.1, 0.9), "decrease": Range(1e-4, 1e-5, 1e-1, log=True)},
+        _FULL_BATCH,
+        "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
+        takes_common=False,
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
@@ -380,14 +403,28 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "all": tuple(row.name for row in _ROWS if row.gradient_only),
         "lecture": tuple(row.name for row in _ROWS if row.gradient_only and "lecture" in row.source),
         **{
-            family: tuple(row.name for row in _ROWS if row.gradient_only and row.family == family)
+            family: tuple(row.name for row in _ROWS if row.family == family)
             for family in dict.fromkeys(row.family for row in _ROWS)
         },
     }
 )
-"""The words that a study may write in place of a list of methods; all of these need a gradient only."""
+"""The words that a study may write in place of a list of methods; "all" and "lecture" are those that need a gradient only."""
 
 _WRAPPERS = (
+    Wrapper(
+        "sam",
+        "optimizers.sam:SAM",
+        {"radius": Range(0.05, 1e-3, 1.0, log=True)},
+        frozenset({"closure"}),
+        "Foret et al. 2021, algorithm 1",
+    ),
+    Wrapper(
+        "svrg",
+        "optimizers.svrg:SVRG",
+        {"coefficient": Range(1.0, 0.0, 1.0)},
+        frozenset({"closure", "snapshot"}),
+        "Johnson and Zhang 2013, figure 1; Yin et al. 2025, eq. 5; named in the lecture's contents",
+    ),
     Wrapper(
         "lookahead",
         "optimizers.lookahead:Lookahead",

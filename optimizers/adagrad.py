@@ -26,4 +26,4 @@ class Adagrad(Rule):
         """One step; ε is `epsilon`, α is `learning_rate`."""
         (total,) = slots
         total = total + ops.square(g)
-        return x - h.learning_rate * g / ops.sqrt(total + h.epsilon), (total,)
+        return x - h.learning_rate * (g / ops.sqrt(total + h.epsilon)), (total,)

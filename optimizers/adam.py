@@ -23,12 +23,13 @@ class Adam(Rule):
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
 
     def per_step(self, h):
-        """α/(1-β₁ᵏ) and 1/(1-β₂ᵏ)."""
-        return {"rate": h.learning_rate * unbias(h.beta_1, h.k), "unbias": unbias(h.beta_2, h.k)}
+        """Both bias corrections, moved into α and ε: α r/(1-β₁ᵏ) and ε r with r = √(1-β₂ᵏ)."""
+        root = ops.rsqrt(unbias(h.beta_2, h.k))
+        return {"rate": h.learning_rate * root * unbias(h.beta_1, h.k), "floor": h.epsilon * root}
 
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
         m, v = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
-        return x - h.rate * m / (ops.sqrt(h.unbias * v) + h.epsilon), (m, v)
+        m = m + (1 - h.beta_1) * (g - m)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
+        return x - h.rate * (m / (ops.sqrt(v) + h.floor)), (m, v)

@@ -364,15 +364,29 @@ class Rule(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Mapping[tuple, Mapping[str, Tensor]]) -> None:
         """The step of one variable; `learning_rate` holds all numbers of the step, as `_backend_update_step` hands them on."""
-        x, slots, h = self._at(variable, learning_rate)
+        start, slots, h = self._at(variable, learning_rate)
+        x = start
         if "weight_decay" not in self._hypers or not self._use_weight_decay(variable):
             h.decay = h.weight_decay = 0.0
         elif self.decays_first:
             x = x - h.decay * x
-        x, slots = self.update(gradient, x, slots, h)
+        moved, slots = self.update(gradient, x, slots, h)
         for slot, value in zip(self._slots_of(variable), slots, strict=True):
             self.assign(slot, value)
-        self.assign(variable, x)
+        self._move(variable, start, moved)
+
+    def _move(self, variable: Any, start: Tensor, moved: Tensor) -> None:
+        """Assigns `moved`; in place where a graph has it as a chain of sums and differences from the variable's value `start`.
+
+        Without XLA that saves a buffer a variable.
+        """
+        in_place, chain, value = {"Sub": self.assign_sub, "AddV2": self.assign_add}, [], moved
+        if tf.is_symbolic_tensor(start) and start.op.type == "ReadVariableOp":
+            while value is not start and value.op.type in in_place and value.op.inputs[1].shape == start.shape:
+                chain.append((in_place[value.op.type], value.op.inputs[1]))
+                value = value.op.inputs[0]
+        for act, operand in reversed(chain) if value is start else [(self.assign, moved)]:
+            act(variable, operand)
 
     def _backend_apply_gradients(self, grads: Sequence[Tensor], trainable_variables: Sequence[Any]) -> None:
         pairs = zip(grads, trainable_variables, strict=True)
@@ -422,9 +436,10 @@ class Rule(keras.optimizers.Optimizer):
         return number if self.lanes is None or rank == 1 else ops.reshape(number, (self.lanes,) + (1,) * (rank - 1))
 
     def _at(self, variable: Any, shaped: Mapping[tuple, Mapping[str, Tensor]]) -> tuple[Tensor, tuple, SimpleNamespace]:
-        slots = tuple(ops.cast(slot, slot.dtype) for slot in self._slots_of(variable))
+        slots = tuple(tf.convert_to_tensor(slot) for slot in self._slots_of(variable))
+        x = ops.cast(tf.convert_to_tensor(variable), _wide(variable.dtype))
         traits = self._traits[self._get_variable_index(variable)]
-        return ops.cast(variable, _wide(variable.dtype)), slots, SimpleNamespace(**shaped[self._key(variable)], **traits)
+        return x, slots, SimpleNamespace(**shaped[self._key(variable)], **traits)
 
     def _slots_of(self, variable: Any) -> list[keras.Variable]:
         index = self._get_variable_index(variable)
@@ -438,13 +453,13 @@ class Rule(keras.optimizers.Optimizer):
         if "clipvalue" in self._hypers:
             limits = [self._limit("clipvalue", gradient) for gradient in grads]
             return [ops.maximum(ops.minimum(g, limit), -limit) for g, limit in zip(grads, limits, strict=True)]
+        if not self._hypers.keys() & {"clipnorm", "global_clipnorm"}:
+            return grads
         squares = [self.total(ops.square(gradient)) for gradient in grads]
         if "clipnorm" in self._hypers:
             return [self._shrunk("clipnorm", g, square) for g, square in zip(grads, squares, strict=True)]
-        if "global_clipnorm" in self._hypers:
-            total = sum(ops.cast(square, self._number_dtype) for square in squares)
-            return [self._shrunk("global_clipnorm", gradient, total) for gradient in grads]
-        return grads
+        total = sum(ops.cast(square, self._number_dtype) for square in squares)
+        return [self._shrunk("global_clipnorm", gradient, total) for gradient in grads]
 
     def _shrunk(self, name: str, gradient: Tensor, square: Tensor) -> Tensor:
         norm = ops.cast(self._expand(ops.sqrt(square), len(gradient.shape)), gradient.dtype)

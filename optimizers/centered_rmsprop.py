@@ -26,8 +26,8 @@ class CenteredRMSProp(Rule):
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, μ is `momentum`, ε is `epsilon`, α is `learning_rate`."""
         mean_square, mean, velocity = slots
-        mean_square = h.rho * mean_square + (1 - h.rho) * ops.square(g)
-        mean = h.rho * mean + (1 - h.rho) * g
+        mean_square = mean_square + (1 - h.rho) * (ops.square(g) - mean_square)
+        mean = mean + (1 - h.rho) * (g - mean)
         variance = ops.maximum(mean_square - ops.square(mean), 0.0)
-        velocity = h.momentum * velocity + h.learning_rate * g / ops.sqrt(variance + h.epsilon)
+        velocity = h.momentum * velocity + h.learning_rate * (g / ops.sqrt(variance + h.epsilon))
         return x - velocity, (mean_square, mean, velocity)

@@ -52,13 +52,14 @@ class Nesterov(Rule):
         if self.schedule == "fista":
             t = (1 + ops.sqrt(1 + 4 * ops.square(h.t))) / 2
             following = ops.minimum((h.t - 1) / t, h.momentum)
-        return {"mu": h.ahead, "ahead": following, "t": t, "back": h.ahead * (1 - h.in_evaluation), "forth": 1 + following}
+        return {"mu": h.ahead, "ahead": following, "t": t, "forth": following + h.in_evaluation, "rest": 1 - h.in_evaluation}
 
     def update(self, g, x, slots, h):
-        """One step of v and of the stored y: back to the iterate y - μ_k v, then on by v and the next look-ahead."""
+        """One step of v and of the stored y, which moves by (1 + μ_{k+1}) v' - μ_k v = μ_{k+1} v' - α g, the iterate by v'."""
         (v,) = slots
-        following = h.mu * v - h.learning_rate * g
-        return x - h.back * v + h.forth * following, (following,)
+        step = h.learning_rate * g
+        v = h.mu * v - step
+        return x + (h.forth * v - h.rest * step), (v,)
 
     def evaluation_point(self, x, slots, h):
         """The iterate y - μ_k v."""

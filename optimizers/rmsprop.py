@@ -25,5 +25,5 @@ class RMSProp(Rule):
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, ε is `epsilon`, α is `learning_rate`."""
         (mean_square,) = slots
-        mean_square = h.rho * mean_square + (1 - h.rho) * ops.square(g)
-        return x - h.learning_rate * g / ops.sqrt(mean_square + h.epsilon), (mean_square,)
+        mean_square = mean_square + (1 - h.rho) * (ops.square(g) - mean_square)
+        return x - h.learning_rate * (g / ops.sqrt(mean_square + h.epsilon)), (mean_square,)

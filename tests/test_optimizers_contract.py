@@ -1,4 +1,4 @@
-"""What every row of the table of optimizers keeps, whatever the method.
+"""What every row of the table of optimizers keeps, whatever the method; test_closure.py has those that require a closure.
 
 Run as a program (`python -m tests.test_optimizers_contract`), this file trains every row on two replicas (`MirroredStrategy`
 on two virtual CPUs, which only a fresh process can have) and prints the weights as JSON.
@@ -23,7 +23,8 @@ from optimizers import COMMON, OPTIMIZERS, find, load
 from optimizers.base import _ALLOWED_EVERYWHERE, Rule
 
 ROOT = Path(__file__).parents[1]
-NAMES = [*OPTIMIZERS, "lookahead:adam", "lookahead:prodigy"]
+GRADIENT_ONLY = [name for name, row in OPTIMIZERS.items() if row.gradient_only]
+NAMES = [*GRADIENT_ONLY, "lookahead:adam", "lookahead:prodigy"]
 ROWS = pytest.mark.parametrize("name", NAMES)
 RNG = np.random.default_rng(7)
 INPUTS, TARGETS = RNG.normal(size=(8, 3)).astype("float32"), RNG.normal(size=(8, 2)).astype("float32")
@@ -729,7 +730,7 @@ def test_some_rate_of_the_range_solves_a_small_problem(name):
 
 def ours_in_place_of_keras_own():
     real = keras.src.optimizers
-    names = {**{load(name).__name__: load(name) for name in OPTIMIZERS}, "RMSprop": load("rmsprop")}
+    names = {**{load(name).__name__: load(name) for name in NAMES}, "RMSprop": load("rmsprop")}
 
     def get(identifier):
         named = {"class_name": identifier, "config": {}} if isinstance(identifier, str) else identifier

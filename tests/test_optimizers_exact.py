@@ -1,5 +1,6 @@
-"""Every rule equals its oracle in float64: TensorFlow's own kernels, else the paper's formula written out in NumPy.
+"""Every rule that needs gradients only equals its oracle in float64.
 
+Oracles are TensorFlow's own kernels, else the paper's formula written out in NumPy.
 50 steps; gradients from 1e-6 to 1e3, both signs, drawn anew at each step; equal to 1e-10 after every step.
 """
 
@@ -12,6 +13,7 @@ from optimizers import OPTIMIZERS, load, load_schedule
 
 STEPS, SIZE = 50, 40
 START = np.linspace(-2.0, 2.0, SIZE)
+IN_TEST_CLOSURE = {"armijo", "gradient_descent"}
 
 
 def gradients(seed=0):
@@ -599,11 +601,11 @@ OF_MATRICES = {"schedule_free_sgd", "schedule_free_adamw", "prodigy", "muon", "s
 
 
 def test_every_row_has_an_oracle():
-    written = {"ademamix", "adamw", "lamb", "lion", "nadam", "nadamw", "nesterov"}
-    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, *written, *OF_MATRICES}
+    in_numpy = {"ademamix", "adamw", "lamb", "lion", "nadam", "nadamw", "nesterov"}
+    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, *in_numpy, *OF_MATRICES, *IN_TEST_CLOSURE}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in IN_TEST_CLOSURE])
 def test_decay_is_decoupled(name):
     if not load(name).decays_first:
         pytest.skip("it decays inside its formula, which its own test against the paper holds")

@@ -136,6 +136,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"search": {"activation": ["relu", "rleu"]}}, "search.activation: 'rleu' is not one of relu, leaky_relu"),
     ({"search": {"bias": ["no"]}}, "search.bias: 'no' is not one of true, false"),
     ({"search": {"optimizer": ["addam"]}}, "search.optimizer: 'addam' is no optimizer; did you mean 'adam'?"),
+    ({"search": {"optimizer": ["sam:adm"]}}, "search.optimizer: 'sam:adm' is no optimizer; did you mean 'sam:adam'?"),
+    ({"search": {"optimizer": ["zzz"]}}, "search.optimizer: 'zzz' is no optimizer; allowed: sgd, momentum, "),
+    (
+        {"search": {"optimizer": ["sam:armijo"]}},
+        "search.optimizer: 'sam:armijo' is no optimizer; sam goes around a method that needs gradients only; armijo requires",
+    ),
+    ({"search": {"radus": 0.1}}, "search.radus: mlp has no such parameter; did you mean 'radius'?"),
     ({"search": {"learning_rate": {"float": [0, 1], "log": True}}}, "search.learning_rate: log needs a lower end above 0, not 0"),
     ({"search": {"learning_rate": {"float": [-1, 1]}}}, "search.learning_rate: -1.0 is not a number above 0"),
     (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optimizers import OPTIMIZERS
+from optimizers import OPTIMIZERS, WRAPPERS
 from tuner.data import Facts
 from tuner.space import Dimension, Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
@@ -11,7 +11,8 @@ from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
 def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     """What `tuner validate` prints: the question, the data, the space, the budget, the smallest and the largest network."""
     space = Space(spec)
-    low, high = (space.network_size(params, facts.input_shape, facts.outputs) for params in space.extremes())
+    rows = round(facts.rows * (1 - spec.data.validation - spec.data.test))
+    low, high = (space.network_size(params, facts.input_shape, facts.outputs, rows) for params in space.extremes())
     budget = spec.budget
     limits = [f"{trials} trials of {spec.train.epochs} epochs"]
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
@@ -53,18 +54,20 @@ def _describe(dimension: Dimension) -> str:
 
 
 def optimizers() -> list[dict[str, Any]]:
-    """What `tuner optimizers` prints: each method with the ranges of its hyper-parameters, what it requires, and its source."""
+    """What `tuner optimizers` prints: each method with the ranges of its hyper-parameters, what it requires, and its source.
+
+    A wrapper stands there with what it adds to the method inside.
+    """
+    methods = [(row.name, {"learning_rate": row.learning_rate, **row.hyper}, row) for row in OPTIMIZERS.values()]
+    wrappers = [(f"{wrapper.name}:<method>", wrapper.hyper, wrapper) for wrapper in WRAPPERS.values()]
     return [
         {
-            "optimizer": row.name,
-            "searched": {
-                name: {"low": span.low, "high": span.high, "log": span.log}
-                for name, span in {"learning_rate": row.learning_rate, **row.hyper}.items()
-            },
-            "requires": sorted(row.requires),
-            "source": row.source,
+            "optimizer": name,
+            "searched": {key: {"low": span.low, "high": span.high, "log": span.log} for key, span in spans.items()},
+            "requires": sorted(entry.requires),
+            "source": entry.source,
         }
-        for row in OPTIMIZERS.values()
+        for name, spans, entry in (*methods, *wrappers)
     ]
 
 
