@@ -8,8 +8,9 @@ import keras.ops as ops
 import tensorflow as tf
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Interval, Tensor
+from optimizers.base import Tensor
 from optimizers.closure import Closure, ClosureRule, Pass, squared_norm, values_of
+from optimizers.interval import Interval
 
 SHORTENINGS = 50
 _INSIDE = Interval(0.0, 1.0, "()")

@@ -8,8 +8,9 @@ import keras.ops as ops
 import tensorflow as tf
 
 from optimizers import OPTIMIZERS
-from optimizers.base import POSITIVE, Tensor
+from optimizers.base import Tensor
 from optimizers.closure import Closure, ClosureRule, squared_norm, values_of
+from optimizers.interval import POSITIVE
 
 ITERATIONS = 500
 GROWTH = 1e-5  # relative; of the norm in the last iteration of the power method

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import keras.ops as ops
 
-from optimizers.base import NON_NEGATIVE
 from optimizers.closure import ClosureRule, squared_norm, values_of
+from optimizers.interval import NON_NEGATIVE
 
 
 class SAM(ClosureRule):

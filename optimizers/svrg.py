@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import keras.ops as ops
 
-from optimizers.base import UNIT, Tensor
+from optimizers.base import Tensor
 from optimizers.closure import ClosureRule, values_of
+from optimizers.interval import UNIT
 
 
 class SVRG(ClosureRule):
