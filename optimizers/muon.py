@@ -14,6 +14,7 @@ from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 EMBEDDING = re.compile("embedding", re.IGNORECASE)
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+CARRIED = COEFFICIENTS[2] ** 0.25
 ITERATIONS = 5
 RMS = 0.2
 """The root mean square of AdamW's steps, in units of the rate, to which the orthogonal steps are scaled."""
@@ -81,23 +82,23 @@ class Muon(Adam):
         momentum, unused = slots
         momentum = h.momentum * momentum + g
         matrix = self.matrix(g + h.momentum * momentum)
-        scale = RMS * max(matrix.shape[-2:]) ** 0.5
-        return x - h.learning_rate * scale * ops.reshape(orthogonal(matrix), x.shape), (momentum, unused)
+        rate = h.learning_rate * (RMS * max(matrix.shape[-2:]) ** 0.5 / CARRIED)
+        return x - rate * ops.reshape(orthogonal(matrix), x.shape), (momentum, unused)
 
 
 def orthogonal(matrix):
-    """U Vᵀ of the singular value decomposition U Σ Vᵀ of each [..., n, m], roughly; the Gram matrix is the smaller one.
+    """c^¼ U Vᵀ, roughly, of the decomposition U Σ Vᵀ of each [..., n, m]; transposed so that X Xᵀ is the smaller Gram matrix.
 
-    X is carried as c^¼ X, so that with A the Gram matrix of that a I + b A/√c + A² = (A + d I)² + (a - d²) I, d = b/(2√c): fewer
-    passes over memory than the sum of three.
+    What is carried is c^¼ X, for its Gram matrix A makes the factor a I + b A/√c + A² = (A + d I)² + (a - d²) I, d = b/(2√c):
+    fewer passes over memory than the sum of three.
     """
     a, b, c = COEFFICIENTS
     rows, columns = matrix.shape[-2:]
-    wide, unit, d = rows <= columns, tf.eye(min(rows, columns), dtype=matrix.dtype), b / (2 * c**0.5)
+    wide = matrix if rows <= columns else tf.linalg.matrix_transpose(matrix)
+    d, unit = b / (2 * c**0.5), tf.eye(min(rows, columns), dtype=matrix.dtype)
     inside, outside = d * unit, (a - d * d) * unit
-    x = matrix * (c**0.25 / (tf.norm(matrix, axis=(-2, -1), keepdims=True) + 1e-7))
+    x = wide * (CARRIED / (tf.norm(wide, axis=(-2, -1), keepdims=True) + 1e-7))
     for _ in range(ITERATIONS):
-        root = tf.linalg.matmul(x, x, transpose_a=not wide, transpose_b=wide) + inside
-        factor = tf.linalg.matmul(root, root) + outside
-        x = tf.linalg.matmul(factor, x) if wide else tf.linalg.matmul(x, factor)
-    return x * c**-0.25
+        root = tf.linalg.matmul(x, x, transpose_b=True) + inside
+        x = (tf.linalg.matmul(root, root) + outside) @ x
+    return x if rows <= columns else tf.linalg.matrix_transpose(x)
