@@ -12,7 +12,7 @@ Keras' own. Keras knows a full name once `load` has been called for it.
 import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Row:
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
     than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
     name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
-    steps of the training.
+    steps of the training. `settled` are the options of the class that are not open to choice.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Row:
     source: str
     takes_common: bool = True
     horizon: str = ""
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def gradient_only(self) -> bool:
@@ -73,6 +74,32 @@ class Wrapper:
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+
+
+@dataclass(frozen=True)
+class Alias:
+    """What another system calls `name` and means by it: a method with other defaults and settled options."""
+
+    name: str
+    method: str
+    learning_rate: float
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    settled: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> Row:
+        """The row of the method as that system has it."""
+        row = OPTIMIZERS[self.method]
+        hyper = {name: _with_default(span, self.hyper.get(name, span.default)) for name, span in row.hyper.items()}
+        rate, source = _with_default(row.learning_rate, self.learning_rate), f"as in {self.name.replace(':', ' ')}; {row.source}"
+        return replace(row, name=self.name, learning_rate=rate, hyper=hyper, settled=self.settled, source=source)
+
+
+def _with_default(span: Range, default: float | None) -> Range:
+    if default is None:
+        return span
+    low, high = min(span.low, default or span.low), max(span.high, default)
+    return span._replace(default=default, low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -143,7 +170,7 @@ _ROWS = (
         "adaptive",
         "optimizers.adagrad:Adagrad",
         Range(0.01, 1e-4, 1.0, log=True),
-        {"epsilon": _epsilon(1e-7)},
+        {"epsilon": _epsilon(1e-7), "initial_accumulator_value": Range(0.0, 0.0, 1.0, main=False)},
         _GRADIENT,
         "Duchi, Hazan and Singer 2011, figure 1; lecture 3.4",
     ),
@@ -426,6 +453,13 @@ _WRAPPERS = (
         "Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG); named in the lecture's contents",
     ),
     Wrapper(
+        "averaged",
+        "optimizers.averaged:Averaged",
+        {"step_power": Range(0.0, 0.0, 3.0), "rate_power": Range(0.0, 0.0, 1.0, main=False)},
+        frozenset({"gradient", "eval_swap"}),
+        "Polyak and Juditsky 1992; Nemirovski et al. 2009, eq. 2.15; Lacoste-Julien et al. 2012; lecture 3.3",
+    ),
+    Wrapper(
         "lookahead",
         "optimizers.lookahead:Lookahead",
         {"every": Range(6.0, 2.0, 20.0, log=True, main=False), "pull": Range(0.5, 0.1, 1.0)},
@@ -435,6 +469,39 @@ _WRAPPERS = (
 )
 
 WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
+
+_OUTSIDE, _HAT = {"epsilon_inside": False}, {"epsilon_hat": True}
+_CONSTANT, _AROUND_ZERO, _FROM_ONE = {"schedule": "constant"}, {"center": "zero"}, {"initial_mean_square": 1.0}
+
+_ALIASES = (
+    Alias("caffe:SGD", "momentum", 0.01, {"momentum": 0.0}),
+    Alias("caffe:AdaDelta", "adadelta", 1.0, {"rho": 0.95, "epsilon": 1e-6}),
+    Alias("caffe:AdaGrad", "adagrad", 0.01, {"epsilon": 1e-8}, _OUTSIDE),
+    Alias("caffe:Adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("caffe:Nesterov", "nesterov", 0.01, {"momentum": 0.9}, _CONSTANT),
+    Alias("caffe:RMSProp", "rmsprop", 0.01, {"rho": 0.99, "epsilon": 1e-8}, _OUTSIDE),
+    Alias("tf:GradientDescent", "sgd", 0.01),
+    Alias("tf:Momentum", "momentum", 0.01, {"momentum": 0.9}),
+    Alias("tf:Adagrad", "adagrad", 0.01, {"initial_accumulator_value": 0.1, "epsilon": 1e-30}),
+    Alias("tf:Adadelta", "adadelta", 1e-3, {"rho": 0.95, "epsilon": 1e-8}),
+    Alias("tf:AdagradDA", "adagrad_da", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:ProximalAdagrad", "proximal_adagrad", 0.01),
+    Alias("tf:Ftrl", "ftrl", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:Adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("tf:RMSProp", "rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),
+    Alias("tf:CenteredRMSProp", "centered_rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),
+    Alias("lasagne:sgd", "sgd", 0.01),
+    Alias("lasagne:momentum", "momentum", 0.01, {"momentum": 0.9}),
+    Alias("lasagne:nesterov_momentum", "nesterov", 0.01, {"momentum": 0.9}, _CONSTANT),
+    Alias("lasagne:adagrad", "adagrad", 1.0, {"epsilon": 1e-6}),
+    Alias("lasagne:rmsprop", "rmsprop", 1.0, {"rho": 0.9, "epsilon": 1e-6}),
+    Alias("lasagne:adadelta", "adadelta", 1.0, {"rho": 0.95, "epsilon": 1e-6}),
+    Alias("lasagne:adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("lasagne:adamax", "adamax", 2e-3, {"epsilon": 1e-8}),
+)
+
+ALIASES: Mapping[str, Alias] = MappingProxyType({alias.name: alias for alias in _ALIASES})
+"""The systems of the lecture (part III), with their names and what they mean by them; Nesterov is evaluated at x, not at y."""
 
 WARMUP = Range(0.0, 0.0, 0.3)
 """The share of the training in which the rate rises linearly, before any schedule."""
@@ -469,10 +536,12 @@ def find(name: str) -> Row:
     """
     if name in OPTIMIZERS:
         return OPTIMIZERS[name]
+    if name in ALIASES:
+        return ALIASES[name].row
     before, _, method = name.partition(":")
     wrapper, row = WRAPPERS.get(before), OPTIMIZERS.get(method)
     if wrapper is None or row is None:
-        wrapped = ", ".join(f"{wrapper}:<method>" for wrapper in WRAPPERS)
+        wrapped = ", ".join([*(f"{wrapper}:<method>" for wrapper in WRAPPERS), *ALIASES])
         raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}; and {wrapped}")
     if row.requires != _GRADIENT:
         raise ValueError(f"{before} goes around a method that needs gradients only; {method} requires {_listed(row.requires)}")
@@ -494,6 +563,8 @@ def load(name: str) -> Any:
     rule = _imported(row.path)
     if name in OPTIMIZERS:
         return rule
+    if name in ALIASES:
+        return _imported("optimizers.wrapping:preset")(rule, row)
     around = _imported("optimizers.wrapping:around")
     return around(rule, load(name.partition(":")[2]), row)
 

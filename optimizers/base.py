@@ -4,8 +4,9 @@ A method is a subclass that states
 
     row        its row of the table (`optimizers.OPTIMIZERS`), where the defaults live
     allowed    its hyper-parameters and the interval that each must lie in
-    slots      what it remembers of each weight, with the initial value
+    slots      what it remembers of each weight, with the initial value or the choice that holds it
     carried    numbers that it remembers from step to step, with the initial value
+    choices    its options that are no numbers, and what each may be, the default first; read as attributes
     per_step   what depends on the hyper-parameters and the step number alone; computed once a step
     update     the formula
 
@@ -97,8 +98,9 @@ class Rule(keras.optimizers.Optimizer):
 
     row: ClassVar[Row]
     allowed: ClassVar[Mapping[str, Interval]] = {}
-    slots: ClassVar[Mapping[str, float]] = {}
+    slots: ClassVar[Mapping[str, float | str]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     decays_first: ClassVar[bool] = True
 
     _hypers: Mapping[str, keras.Variable] = {}  # what the four properties meet while Keras' constructor runs
@@ -108,10 +110,14 @@ class Rule(keras.optimizers.Optimizer):
     global_clipnorm = _hyper_property("global_clipnorm")
 
     def __init__(self, learning_rate: Any = None, *, lanes: int | None = None, **options: Any) -> None:
+        chosen = self._take_choices(options)
         hypers = self._take_hypers(options)
         self._check_options(lanes, hypers, options)
         rate = self.row.learning_rate.default if learning_rate is None else learning_rate
         super().__init__(learning_rate=rate if callable(rate) else float, **options)  # any callable: Keras makes no variable
+        for name, value in chosen.items():
+            setattr(self, name, value)
+        self.slots = {name: chosen[start] if isinstance(start, str) else start for name, start in self.slots.items()}
         self.lanes = lanes
         self._number_dtype = "float64" if keras.config.floatx() == "float64" else "float32"
         self._scheduled = self._take_schedule(rate) if isinstance(rate, Schedule) else {}
@@ -207,6 +213,7 @@ class Rule(keras.optimizers.Optimizer):
             **{name: getattr(self, name) for name in _KERAS_OPTIONS},
             "learning_rate": self._plain_rate(),
             "lanes": self.lanes,
+            **{name: getattr(self, name) for name in self.choices},
             **{name: self._plain(variable) for name, variable in self._hypers.items()},
         }
 
@@ -226,6 +233,13 @@ class Rule(keras.optimizers.Optimizer):
     def _scheduled_name(self, name: str) -> str:
         return name if name == "learning_rate" else _SCHEDULE + name
 
+    def _take_choices(self, options: dict[str, Any]) -> dict[str, Any]:
+        chosen = {name: options.pop(name, allowed[0]) for name, allowed in self.choices.items()}
+        for name, value in chosen.items():
+            if value not in self.choices[name]:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, self.choices[name]))}; got {value!r}")
+        return chosen
+
     def _take_hypers(self, options: dict[str, Any]) -> dict[str, Any]:
         ranges = self.row.ranges
         given = {name: options.pop(name, None) for name in ranges}
@@ -234,7 +248,7 @@ class Rule(keras.optimizers.Optimizer):
 
     def _check_options(self, lanes: int | None, hypers: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         if unknown := options.keys() - set(_KERAS_OPTIONS):
-            known = ", ".join(("learning_rate", "lanes", *self.row.ranges, *_KERAS_OPTIONS))
+            known = ", ".join(("learning_rate", "lanes", *self.choices, *self.row.ranges, *_KERAS_OPTIONS))
             raise ValueError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; there are {known}")
         if len(clips := [name for name in CLIPS if name in hypers]) > 1:
             raise ValueError(f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set; got {clips}")
@@ -413,6 +427,8 @@ class Rule(keras.optimizers.Optimizer):
         return h
 
     def _gathered(self, grads: Sequence[Tensor], variables: Sequence[Any]) -> dict[str, Tensor]:
+        if type(self).gather is Rule.gather:  # most rules: their graphs stay as small as they were
+            return {}
         shaped, sums = self._shaped(self._given(), variables), Counter()
         for gradient, variable in zip(grads, variables, strict=True):
             for name, part in self.gather(gradient, *self._at(variable, shaped)).items():

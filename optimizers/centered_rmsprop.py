@@ -12,7 +12,8 @@ from optimizers.interval import FRACTION, POSITIVE, UNIT
 
 @keras.saving.register_keras_serializable(package="tuner")
 class CenteredRMSProp(Rule):
-    """E ← ρ E + (1-ρ) g²; m ← ρ m + (1-ρ) g; d ← μ d + α g / √(E - m² + ε); x ← x - d, all from 0.
+    """E ← ρ E + (1-ρ) g²; m ← ρ m + (1-ρ) g; d ← μ d + α g / √(E - m² + ε); x ← x - d, all from 0,
+    E from `initial_mean_square`.
 
     E - m² is kept from falling below 0, where rounding would take it. Under a gradient that does not change it tends to 0 and
     the step to α g / √ε: give such problems a larger ε. Graves, *Generating Sequences with Recurrent Neural Networks*, 2013,
@@ -21,7 +22,8 @@ class CenteredRMSProp(Rule):
 
     row = OPTIMIZERS["centered_rmsprop"]
     allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE, "momentum": UNIT}
-    slots: ClassVar = {"mean_square": 0.0, "mean": 0.0, "velocity": 0.0}
+    slots: ClassVar = {"mean_square": "initial_mean_square", "mean": 0.0, "velocity": 0.0}
+    choices: ClassVar = {"initial_mean_square": (0.0, 1.0)}
 
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, μ is `momentum`, ε is `epsilon`, α is `learning_rate`."""

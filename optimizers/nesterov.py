@@ -9,8 +9,6 @@ from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.interval import UNIT
 
-SCHEDULES = ("lecture", "fista", "constant")
-
 
 @keras.saving.register_keras_serializable(package="tuner")
 class Nesterov(Rule):
@@ -32,17 +30,10 @@ class Nesterov(Rule):
     slots: ClassVar = {"velocity": 0.0}
     carried: ClassVar = {"ahead": 0.0, "t": 1.0}
 
-    def __init__(self, learning_rate: Any = None, *, schedule: str = "lecture", **options: Any) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {schedule!r}")
-        if schedule == "constant":
-            options = {"momentum": 0.9, **options}
-        super().__init__(learning_rate, **options)
-        self.schedule = schedule
+    choices: ClassVar = {"schedule": ("lecture", "fista", "constant")}
 
-    def get_config(self):
-        """As for every rule, with `schedule`."""
-        return {**super().get_config(), "schedule": self.schedule}
+    def __init__(self, learning_rate: Any = None, **options: Any) -> None:
+        super().__init__(learning_rate, **({"momentum": 0.9} if options.get("schedule") == "constant" else {}) | options)
 
     def per_step(self, h):
         """μ_k is what the last step looked ahead by; `ahead` becomes μ_{k+1}, where `h.k` = k + 1."""

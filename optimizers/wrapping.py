@@ -1,4 +1,4 @@
-"""Making the class of `wrapper:method`."""
+"""Making the classes that have no file of their own: `wrapper:method` and `system:Method`."""
 
 import keras
 
@@ -15,3 +15,15 @@ def around(wrapper: type[Rule], method: type[Rule], row: Row) -> type[Rule]:
     members = {"row": row, "__module__": wrapper.__module__, "__doc__": f"{row.name}: {row.source}.", **stated}
     made = type(wrapper.__name__ + method.__name__, (wrapper, method), members)
     return keras.saving.register_keras_serializable(package="tuner")(made)
+
+
+def preset(method: type[Rule], row: Row) -> type[Rule]:
+    """The class of `row`, another system's version of a method: other defaults, and options that are settled."""
+    settled = {name: (value,) for name, value in row.settled.items()}
+    members = {
+        "row": row,
+        "__module__": method.__module__,
+        "__doc__": f"{row.name}: {row.source}.",
+        "choices": {**method.choices, **settled},
+    }
+    return keras.saving.register_keras_serializable(package="tuner")(type(row.name.replace(":", ""), (method,), members))

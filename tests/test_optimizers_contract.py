@@ -24,7 +24,7 @@ from optimizers.base import _ALLOWED_EVERYWHERE, Rule
 
 ROOT = Path(__file__).parents[1]
 GRADIENT_ONLY = [name for name, row in OPTIMIZERS.items() if row.gradient_only]
-NAMES = [*GRADIENT_ONLY, "lookahead:adam", "lookahead:prodigy"]
+NAMES = [*GRADIENT_ONLY, "lookahead:adam", "lookahead:prodigy", "averaged:momentum", "tf:RMSProp"]
 ROWS = pytest.mark.parametrize("name", NAMES)
 RNG = np.random.default_rng(7)
 INPUTS, TARGETS = RNG.normal(size=(8, 3)).astype("float32"), RNG.normal(size=(8, 2)).astype("float32")

@@ -4,12 +4,15 @@ Oracles are TensorFlow's own kernels, else the paper's formula written out in Nu
 50 steps; gradients from 1e-6 to 1e3, both signs, drawn anew at each step; equal to 1e-10 after every step.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from optimizers import OPTIMIZERS, load, load_schedule
+from optimizers import ALIASES, OPTIMIZERS, load, load_schedule
+from optimizers.schedules import InverseSqrt
 
 STEPS, SIZE = 50, 40
 START = np.linspace(-2.0, 2.0, SIZE)
@@ -619,3 +622,84 @@ def test_hyper_parameters_are_exact_in_float64():
     assert float(optimizer.learning_rate) == 0.1
     assert float(optimizer.hyper("beta_1")) == 0.7
     assert float(load("sgd")(lambda: 0.1)._numbers()["learning_rate"]) == 0.1
+
+
+# Other systems' versions
+
+
+def adam_with_hat(g, state, k, rate=1e-3, epsilon=1e-8):
+    m, v = (0.9 * state[0] + 0.1 * g, 0.999 * state[1] + 0.001 * g * g) if k > 1 else (0.1 * g, 0.001 * g * g)
+    return rate * np.sqrt(1 - 0.999**k) / (1 - 0.9**k) * m / (np.sqrt(v) + epsilon), (m, v)
+
+
+def squares_outside(g, state, k, rho, rate, epsilon):
+    """AdaGrad (`rho` None) and RMSProp as Caffe's solvers have them."""
+    before = state[0] if k > 1 else np.zeros_like(g)
+    total = before + g * g if rho is None else rho * before + (1 - rho) * g * g
+    return rate * g / (np.sqrt(total) + epsilon), (total,)
+
+
+def rmsprop_from_one(g, state, k, centered):
+    square, mean = state if k > 1 else (np.ones_like(g), np.zeros_like(g))
+    square, mean = 0.9 * square + 0.1 * g * g, 0.9 * mean + 0.1 * g
+    return 1e-3 * g / np.sqrt(square - (mean**2 if centered else 0) + 1e-10), (square, mean)
+
+
+VERSIONS = {
+    **dict.fromkeys(["caffe:Adam", "tf:Adam", "lasagne:adam"], adam_with_hat),
+    "caffe:AdaGrad": functools.partial(squares_outside, rho=None, rate=0.01, epsilon=1e-8),
+    "caffe:RMSProp": functools.partial(squares_outside, rho=0.99, rate=0.01, epsilon=1e-8),
+    "tf:RMSProp": functools.partial(rmsprop_from_one, centered=False),
+    "tf:CenteredRMSProp": functools.partial(rmsprop_from_one, centered=True),
+}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_another_systems_version_equals_its_source(name):
+    grads, x, state = gradients(), START.copy(), None
+    expected = []
+    for k, g in enumerate(grads, 1):
+        step, state = VERSIONS[name](g, state, k)
+        x = x - step
+        expected.append(x)
+    np.testing.assert_allclose(ours(name, grads), np.stack(expected), rtol=1e-10, atol=1e-10)
+
+
+def test_tensorflows_first_adagrad_is_its_kernel():
+    x, total = tf.Variable(START), tf.Variable(np.full_like(START, 0.1))
+    grads, expected = gradients(), []
+    for g in grads:
+        tf.raw_ops.ResourceApplyAdagrad(var=x.handle, accum=total.handle, lr=tf.constant(0.01, tf.float64), grad=g)
+        expected.append(x.numpy())
+    np.testing.assert_allclose(ours("tf:Adagrad", grads), np.stack(expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_every_alias_has_the_defaults_it_states_and_a_name_of_its_own(name):
+    alias, rule = ALIASES[name], load(name)()
+    config = rule.get_config()
+    assert config == {**config, **alias.hyper, **alias.settled, "learning_rate": alias.learning_rate}
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(rule))
+    assert type(again) is load(name) is not load(alias.method)
+    for option in alias.settled:
+        with pytest.raises(ValueError, match=f"{option} must be one of {alias.settled[option]}; got 'other'"):
+            load(name)(**{option: "other"})
+
+
+# Averages of iterates
+
+
+@pytest.mark.parametrize(("powers", "weight"), [((0, 0), lambda k, a: 1.0), ((1, 0), lambda k, a: k), ((0, 1), lambda k, a: a)])
+def test_an_average_is_that_of_the_iterates(powers, weight):
+    rates = [0.1 / np.sqrt(k) for k in range(1, STEPS + 1)]
+    options = {"step_power": float(powers[0]), "rate_power": float(powers[1])}
+    rule, x = load("averaged:sgd")(InverseSqrt(0.1, 1), **options), keras.Variable(START, dtype="float64")
+    at, weighted, total = START.copy(), 0.0, 0.0
+    for k, (g, rate) in enumerate(zip(gradients(), rates, strict=True), 1):
+        rule.apply([tf.constant(g)], [x])
+        at = at - rate * g
+        weighted, total = weighted + weight(k, rate) * at, total + weight(k, rate)
+        np.testing.assert_allclose(x.numpy(), at, rtol=1e-10, atol=1e-10)
+        rule.swap_to_evaluation()
+        np.testing.assert_allclose(x.numpy(), weighted / total, rtol=1e-10, atol=1e-10)
+        rule.swap_to_training()
