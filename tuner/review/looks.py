@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -22,6 +23,8 @@ SCALE = ((0.0, GREY), (0.5, BLUE), (1.0, ORANGE))  # worst to best, or oldest to
 STATES = {"COMPLETE": BLUE, "PRUNED": GREY, "FAIL": RED, "RUNNING": GREEN, "WAITING": GREY}
 LONG = 20  # characters of a choice on an axis
 FEW = 10  # whole numbers across so small a span get whole ticks
+LINE = 24  # pixels of a value in a strip
+FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
 
 Polish = Callable[[go.Figure], None]
@@ -41,6 +44,17 @@ def dress(figure: go.Figure, polish: Polish) -> go.Figure:
             update(tickformat="~g", dtick=1 if max(values) > WIDE * min(values) else "D2")
     polish(figure)
     return figure.for_each_annotation(lambda text: text.update(text=_plain(text.text)))
+
+
+def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> float | None:
+    """The worst value that is drawn where it is; None when all are.
+
+    One diverged trial would squeeze all others into a line.
+    """
+    middle, top = median(values), (max if maximise else min)(values)
+    edge = middle - far * (top - middle)
+    beyond = min(values) < edge if maximise else max(values) > edge
+    return edge if beyond and top != middle else None
 
 
 def history(figure: go.Figure) -> None:
@@ -96,6 +110,13 @@ def parallel(figure: go.Figure) -> None:
     figure.update_layout(margin={"l": 80})
 
 
+def choices(figure: go.Figure) -> None:
+    """As high as there are values, whose names Plotly shows as they stand."""
+    labels = figure.layout.yaxis.ticktext
+    figure.update_yaxes(ticktext=[html.escape(label, quote=False) for label in labels], automargin=True)
+    figure.update_layout(height=120 + LINE * len(labels))
+
+
 def edf(figure: go.Figure) -> None:
     """One line needs no legend."""
     figure.update_traces(line={"color": BLUE, "width": 2}, showlegend=False)
@@ -129,7 +150,12 @@ def _bare(label: str) -> str:
 
 def _plain(label: str) -> str:
     """A label that Plotly shows as it stands, without reading tags in it; a long one is cut."""
-    return html.escape(label if len(label) <= LONG else f"{label[: LONG - 1]}…", quote=False)
+    return html.escape(cut(label), quote=False)
+
+
+def cut(label: str) -> str:
+    """A label that is short enough for an axis."""
+    return label if len(label) <= LONG else f"{label[: LONG - 1]}…"
 
 
 # PNG files ------------------------------------------------------------
