@@ -392,7 +392,7 @@ def test_what_is_drawn_is_bounded_and_the_plot_says_so(tables: Store) -> None:
 # Choices side by side ------------------------------------------------------------
 
 METHODS: dict[str, Any] = {
-    "optimizer": ["momentum", "sgd", "lion", "adam"],
+    "optimizer": ["lion", "momentum", "sgd", "adam"],
     "schedule": ["constant", "cosine"],
     "width": {"int": [4, 16]},
 }
@@ -553,7 +553,7 @@ def test_the_search_space_has_a_line_per_owner_below_what_chooses_it(tables: Sto
     text = Page(reviews.render(tried(tables), at=LAUNCHED)).text
     table = text[text.index("The 10 parameters of the study") :]
     assert "↳ momentum 2 of its own learning_rate 1e-05 to 1 by factors; momentum 0 to 0.99 – optimizer is momentum" in table
-    order = [" optimizer choice", "↳ momentum", "↳ sgd", "↳ lion", "↳ adam", " schedule choice", " width whole"]
+    order = [" optimizer choice", "↳ lion", "↳ momentum", "↳ sgd", "↳ adam", " schedule choice", " width whole"]
     assert [table.index(word) for word in order] == sorted(table.index(word) for word in order)
     assert "Searched: 10 parameters, of which a trial has 4 to 5, in 9 trials" in text
 
