@@ -564,6 +564,22 @@ def test_parallel_coordinates_cross_what_all_trials_have(tables: Store) -> None:
     assert "3 parameters of one optimizer or schedule each are left out" in drawn.note
 
 
+def test_of_many_parameters_the_most_important_are_drawn(tables: Store) -> None:
+    study = launch(tables, 60, search={"optimizer": "adam_like", "width": {"int": [4, 16]}})
+    rng, space = np.random.default_rng(3), Space(study.spec)
+    for _ in range(60):
+        params = drawn(space, rng)
+        end(tables, study, params, [], Outcome(State.COMPLETE, value=float(params["width"]) + float(rng.normal())))
+    review = reviews.load(tables, study)
+    plot = reviews.plot(review, "importance")
+    figure = plot.parts["importance"]
+    low, high = figure.layout.yaxis.range
+    assert (high - low, len(figure.data[0].y) - 0.5) == (15, high)
+    assert figure.data[0].y[-1] == next(iter(review.importance))  # the last bar stands on top
+    assert f"Drawn are the first 15 of {len(review.importance)} parameters." in plot.note
+    assert "rests on the few trials that have it" in plot.note
+
+
 # The page ------------------------------------------------------------
 
 VOID = {"meta", "link", "br", "img", "hr"}

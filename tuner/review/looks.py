@@ -23,6 +23,7 @@ SCALE = ((0.0, GREY), (0.5, BLUE), (1.0, ORANGE))  # worst to best, or oldest to
 STATES = {"COMPLETE": BLUE, "PRUNED": GREY, "FAIL": RED, "RUNNING": GREEN, "WAITING": GREY}
 LONG = 20  # characters of a choice on an axis
 FEW = 10  # whole numbers across so small a span get whole ticks
+IMPORTANT = 15  # parameters whose importance is drawn
 LINE = 24  # pixels of a value in a strip
 FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
@@ -71,10 +72,23 @@ def curves(figure: go.Figure) -> None:
 
 
 def importance(figure: go.Figure) -> None:
-    """Bars from 0; the names need no axis title."""
+    """Bars from 0, the longest of them; the names need no axis title."""
     figure.update_traces(marker={"color": BLUE}, showlegend=False)
     figure.update_xaxes(title="Share of importance", range=[0, 1.2 * max(figure.data[0].x)])  # room for the numbers
-    figure.update_yaxes(title=None)
+    figure.update_yaxes(title=None, range=top_bars(len(figure.data[0].y)))
+
+
+def importance_still(axes: Axes) -> Axes:
+    """The longest bars; Optuna's texts beside the others would stand outside."""
+    axes.set_ylim(*top_bars(len(axes.patches)))
+    for text in axes.texts:
+        text.set_clip_on(True)
+    return axes
+
+
+def top_bars(count: int) -> tuple[float, float]:
+    """The part of the axis with the longest bars, of which the last stands on top."""
+    return max(0, count - IMPORTANT) - 0.5, count - 0.5
 
 
 def slices(figure: go.Figure) -> None:

@@ -223,7 +223,8 @@ def _history(review: Review, library: Library) -> Mapping[str, Any]:
 
 
 def _importance(review: Review, library: Library) -> Mapping[str, Any]:
-    return {"importance": library.plot_param_importances(_visible(review, len(review.rows)))}
+    drawn = library.plot_param_importances(_visible(review, len(review.rows)))
+    return {"importance": looks.importance_still(drawn) if library is still else drawn}
 
 
 def _slices(review: Review, library: Library) -> Mapping[str, Any]:
@@ -393,9 +394,14 @@ def _note_timeline(review: Review) -> str:
     return f"Drawn are the last {BARS} of {begun:,} trials." if begun > BARS else ""
 
 
-def _note_few(review: Review) -> str:
-    count = len(review.ranked)
-    return f"With {count} complete trials the order is a hint at most." if count < 50 else ""
+def _note_importance(review: Review) -> str:
+    count, names = len(review.ranked), _important(review)
+    says = [
+        f"Drawn are the first {looks.IMPORTANT} of {len(names)} parameters." if len(names) > looks.IMPORTANT else "",
+        f"With {count} complete trials the order is a hint at most." if count < 50 else "",
+        "What belongs to one optimizer or schedule rests on the few trials that have it." if any(map(is_owned, names)) else "",
+    ]
+    return " ".join(filter(None, says))
 
 
 KINDS: Mapping[str, Kind] = {
@@ -432,7 +438,7 @@ KINDS: Mapping[str, Kind] = {
         _lacks_parameters,
         _importance,
         looks.importance,
-        _note_few,
+        _note_importance,
     ),
     "edf": Kind(
         "Distribution",
