@@ -406,7 +406,7 @@ _ROWS = (
         "full_batch",
         "optimizers.gradient_descent:GradientDescent",
         Range(1.0, 0.1, 1.9),
-        {"smoothness": Range(None, 1e-3, 1e4, log=True)},
+        {"smoothness": Range(None, 1e-3, 1e4, log=True, main=False)},
         _FULL_BATCH,
         "Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3",
         takes_common=False,
