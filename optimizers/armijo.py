@@ -42,6 +42,11 @@ class Armijo(ClosureRule):
         """How often f was evaluated so far."""
         return int(self._carried["evaluations"])
 
+    @property
+    def step(self) -> float:
+        """The last accepted α; 0 before the first search and where 50 shortenings did not do."""
+        return float(self._carried["step"])
+
     def descend(self, closure, variables):
         """One search and its step."""
         here = values_of(variables)
