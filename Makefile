@@ -6,7 +6,7 @@ BIN := .venv/bin
 STUDY ?= studies/digits.toml
 STUDY_NAME = $(basename $(notdir $(STUDY)))
 
-.PHONY: study test lint bench soak lock clean
+.PHONY: study test lint bench convergence soak lock clean
 
 study: .venv/.run
 	$(BIN)/tuner run $(STUDY)
@@ -25,6 +25,9 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.solo_loop
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.optimizer_step
+
+convergence: .venv/.dev
+	$(BIN)/python -m benchmarks.convergence
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak

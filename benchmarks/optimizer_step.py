@@ -65,6 +65,12 @@ METHODS: dict[str, tuple[str, dict[str, Any], type, dict[str, Any]]] = {
     "AdamW": ("adamw", {**BETAS, "weight_decay": 0.004}, keras.optimizers.AdamW, {**BETAS, "weight_decay": 0.004}),
     "Nadam": ("nadam", {**BETAS, "momentum_decay": 1.0}, keras.optimizers.Nadam, BETAS),
     "Lion": ("lion", {"beta_1": 0.9, "beta_2": 0.99}, keras.optimizers.Lion, {"beta_1": 0.9, "beta_2": 0.99}),
+    "Muon": (
+        "muon",
+        {"exclude": (), "momentum": 0.95, "weight_decay": 0.004},
+        keras.optimizers.Muon,
+        {"momentum": 0.95, "weight_decay": 0.004, "learning_rate": 1e-3},
+    ),
     "LAMB": ("lamb", {**BETAS, "weight_decay": 0.01}, keras.optimizers.Lamb, {**BETAS, "weight_decay": 0.01}),
 }
 RATE = 1e-3
