@@ -13,7 +13,7 @@ study: .venv/.run
 	$(BIN)/tuner report $(STUDY_NAME)
 
 test: .venv/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -198,7 +198,7 @@ def test_rows_that_a_snapshot_would_miss_are_refused(data, options, says):
 def test_other_optimizers_are_refused():
     model = ClosureModel(linear())
     for optimizer, says in (
-        (load("adam")(), "adam needs gradients only"),
+        (load("adam")(name="ours"), "ours needs gradients only"),
         (keras.optimizers.SGD(name="plain"), "plain needs gradients only"),
     ):
         model.compile(optimizer, "mse")

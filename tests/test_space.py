@@ -125,6 +125,7 @@ def test_the_signature_holds_what_shapes_the_graph_and_nothing_else() -> None:
 def test_a_method_has_the_parameters_that_mean_something_to_it() -> None:
     search = {
         "optimizer": ["adam", "sam:adam", "svrg:sgd", "armijo"],
+        "learning_rate": {"float": [1e-3, 1.0]},
         **{name: [0.1, 0.2] for name in ("beta_1", "radius", "coefficient", "backtrack", "weight_decay")},
         "batch_size": [8, 10_000],
     }

@@ -136,9 +136,7 @@ def _range(span: Range) -> dict[str, Any]:
 def listing(known: dict[str, Any]) -> RenderableType:
     """What `optimizers` gives, for a terminal."""
     methods = [(_named(row), _spans(row["searched"]), _spans(row["others"]), row["source"]) for row in known["optimizers"]]
-    wrappers = [
-        (_named({**row, "optimizer": row["wrapper"]}), _spans(row["numbers"]), row["source"]) for row in known["wrappers"]
-    ]
+    wrappers = [(_named(row), _spans(row["numbers"]), row["source"]) for row in known["wrappers"]]
     versions = [(name, alias["method"], _settings(alias)) for name, alias in known["aliases"].items()]
     words = [(name, ", ".join(members)) for name, members in known["families"].items()]
     schedules = [(row["schedule"], _spans(row["numbers"]), row["source"]) for row in known["schedules"]]

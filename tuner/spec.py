@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models import NETWORKS
-from optimizers import COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
+from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.trial import Value
@@ -410,7 +410,8 @@ def _refuses_optimizer(name: str) -> str:
     try:
         find(name)
     except ValueError as error:
-        return f"is no optimizer{f'; {error}' if name in wrapped else _nearest(name, [*FAMILIES, *OPTIMIZERS, *wrapped])}"
+        near = f"; {error}" if name in wrapped else _nearest(name, [*FAMILIES, *OPTIMIZERS, *wrapped, *ALIASES])
+        return f"is no optimizer{near or '; `tuner optimizers` lists them'}"
     return ""
 
 
