@@ -6,14 +6,14 @@ BIN := .venv/bin
 STUDY ?= studies/digits.toml
 STUDY_NAME = $(basename $(notdir $(STUDY)))
 
-.PHONY: study test lint bench soak lock clean
+.PHONY: study test lint bench convergence soak lock clean
 
 study: .venv/.run
 	$(BIN)/tuner run $(STUDY)
 	$(BIN)/tuner report $(STUDY_NAME)
 
 test: .venv/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -25,6 +25,10 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.solo_loop
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.layers
+	$(BIN)/python -m benchmarks.optimizer_step
+
+convergence: .venv/.dev
+	$(BIN)/python -m benchmarks.convergence
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak

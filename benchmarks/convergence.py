@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from benchmarks import problems
 from benchmarks.environment import describe
 from optimizers import load
-from optimizers.schedules import InverseTime
+from optimizers.closure import Closure
+from optimizers.schedules import InverseSqrt, InverseTime
 
 Array = NDArray[np.float64]
 Tensor = Any
@@ -98,6 +99,12 @@ def descend(rule: Any, start: Array, gradient: Callable[[Tensor, Tensor], Tensor
 def gaps(problem: problems.Quadratic, rule: Any, k: Array) -> Array:
     """f(x^k) - f* on the way of a rule that sees the full gradient."""
     return problem.gap(descend(rule, problem.start, lambda x, _: problem.gradient(x), k)).numpy()
+
+
+def values(problem: problems.Logistic, rule: Any, k: Array) -> Array:
+    """f(x^k) on the way of a rule that sees the full gradient, from x = 0."""
+    points = descend(rule, np.zeros(problem.margins.shape[1]), lambda x, _: problem.gradient(x), k)
+    return np.array([float(problem.value(tf.constant(x))) for x in points])
 
 
 def slope(k: Array, error: Array) -> float:
@@ -195,17 +202,12 @@ def sublinear_rates() -> Shown:
 def without_minimum() -> Shown:
     """Logistic regression on separable data: f* = 0 lies at infinity, so the bound is the least over all comparison points."""
     problem, k = problems.separable(), looks(2000)
-    L, start = problem.smoothness, np.zeros(5)
-
-    def error(rule: Any) -> Array:
-        points = descend(rule, start, lambda x, _: problem.gradient(x), k)
-        return np.array([float(problem.value(tf.constant(x))) for x in points])
-
-    plain, fast = error(load("sgd")(1 / L)), error(load("nesterov")(1 / L))
-    ray = descend(load("nesterov")(1 / L), start, lambda x, _: problem.gradient(x), np.array([20_000.0]))[0]
+    L = problem.smoothness
+    plain, fast = (values(problem, load(name)(1 / L), k) for name in ("sgd", "nesterov"))
+    ray = descend(load("nesterov")(1 / L), np.zeros(5), lambda x, _: problem.gradient(x), np.array([20_000.0]))[0]
     lengths = np.geomspace(0.1, 100, 200)
-    values = np.array([float(problem.value(tf.constant(ray / np.linalg.norm(ray) * length))) for length in lengths])
-    bounds = [np.min(values + weight[:, None] * lengths**2, axis=1) for weight in (L / (2 * k), 10 * L / (k + 4) ** 2)]
+    along = np.array([float(problem.value(tf.constant(ray / np.linalg.norm(ray) * length))) for length in lengths])
+    bounds = [np.min(along + weight[:, None] * lengths**2, axis=1) for weight in (L / (2 * k), 10 * L / (k + 4) ** 2)]
     claims = [
         below("bound min_u f(u) + L‖u‖²/(2k), gradient descent", plain, bounds[0]),
         below("bound min_u f(u) + 10 L‖u‖²/(k+4)², Nesterov", fast, bounds[1]),
@@ -276,6 +278,126 @@ def fixed_steps() -> Shown:
     return Shown("fixed-steps", "SGD with a fixed step, least squares", curves, claims)
 
 
+def absolute_value() -> Shown:
+    """The stochastic subgradient method with c/√k on |x| under unit noise: 1/√k for the last iterate and for the averages."""
+    k, lanes, start = looks(10_000), 2000, np.ones((2000, 1))
+    noise_TK = tf.constant(np.random.default_rng(4).normal(size=(int(k[-1]), lanes, 1)))
+    ways = {
+        "last iterate": load("sgd")(InverseSqrt(1.0, 1), lanes=lanes),
+        "average of Polyak and Ruppert": load("averaged:sgd")(InverseSqrt(1.0, 1), lanes=lanes),
+        "average weighted by the step": load("averaged:sgd")(InverseSqrt(1.0, 1), rate_power=1.0, lanes=lanes),
+        "last iterate, fixed step": load("sgd")(0.1, lanes=lanes),
+    }
+    curves, claims, shown = [], [], k >= 100
+    for name, rule in ways.items():
+        error = np.abs(descend(rule, start, lambda x, step: tf.sign(x) + noise_TK[step], k)[..., 0])
+        curves.append(Curve(f"E |x|, {name}", k, error.mean(1)))
+        ends = interval(k[shown], error[shown])
+        if "fixed" in name:
+            claims.append(
+                Claim("control: no rate with a fixed step", f"{ends[0]:.2f} to {ends[1]:.2f}", "above -0.2", ends[0] > -0.2)
+            )
+        elif "Ruppert" in name:  # faster than the theorem: around its kink |x| with noise is a smooth function
+            claims.append(Claim(f"slope, {name}", f"{ends[0]:.2f} to {ends[1]:.2f}", "-0.43 or less", ends[1] <= -0.43))
+        else:
+            claims.append(in_band(f"slope, {name}", ends, -0.5, 0.07))
+    curves.append(Curve("1/√k", k, 1 / np.sqrt(k), theory=True))
+    return Shown("subgradient", "Stochastic subgradient with c/√k, |x| and noise", curves, claims)
+
+
+def support_vector_machine() -> Shown:
+    """The same method on the hinge loss: (D² + G² Σα²)/(2 Σα) bounds the gap of the average weighted by the step."""
+    problem, k, lanes = problems.support_vectors(), looks(STEPS), 100
+    (solution, least), G2 = problem.optimum, float(np.max(np.sum(problem.margins**2, axis=1)))
+    c = float(np.linalg.norm(solution) / np.sqrt(G2))
+    rule = load("averaged:sgd")(InverseSqrt(c, 1), rate_power=1.0, lanes=lanes)
+    points = stochastic(problem, rule, np.zeros(len(solution)), k)
+    gap = np.array([problem.value(x).mean() for x in points]) - least
+    rates = c / np.sqrt(np.arange(1, STEPS + 1))
+    sums = [np.cumsum(of)[k.astype(int) - 1] for of in (rates, rates**2)]
+    bound = (np.sum(solution**2) + G2 * sums[1]) / (2 * sums[0])
+    claims = [below("bound (D² + G² Σα²)/(2 Σα), weighted average", gap, bound)]
+    curves = [Curve("E f(x̄) - f*", k, gap), Curve("bound", k, bound, theory=True)]
+    return Shown("svm", "Stochastic subgradient, support vector machine, breast cancer", curves, claims)
+
+
+def variance_reduction() -> Shown:
+    """SVRG contracts once an epoch by ρ = 1/(μα(1-2Lα)m) + 2Lα/(1-2Lα) or faster; SGD at the same step stays at its floor."""
+    curves, claims = [], []
+    for ridge, epochs in ((0.1, 8), (0.01, 10)):
+        problem, name = problems.tumours(ridge), f"λ = {ridge:g}"
+        N, rate = len(problem.margins), 0.1 / problem.steepest
+        m, k = 2 * N, np.arange(epochs + 1.0)
+        reduced, plain = (epoch_gaps(problem, rule, epochs, m) for rule in (load("svrg:sgd")(rate), load("sgd")(rate)))
+        seen = reduced > 1e-13
+        ratio = float((reduced[seen][-1] / reduced[0]) ** (1 / (seen.sum() - 1)))
+        bound = 1 / (ridge * rate * (1 - 0.2) * m) + 0.2 / (1 - 0.2)
+        fit = np.corrcoef(k[seen], np.log(reduced[seen]))[0, 1] ** 2
+        higher = plain[-1] / reduced[seen][-1]
+        claims += [
+            Claim(f"contraction of an epoch, {name}", f"{ratio:.4f}", f"{bound:.3f} or less", ratio <= bound),
+            Claim(f"linear: R² of log gap against epoch, {name}", f"{fit:.3f}", "0.98 or more", fit >= 0.98),
+            Claim(f"control: SGD ends higher, {name}", f"{higher:.0e} times", "1000 or more", higher >= 1e3),
+        ]
+        curves += [Curve(f"SVRG, {name}", k, reduced), Curve(f"SGD, {name}", k, plain)]
+        curves.append(Curve(f"bound, {name}", k, reduced[0] * bound**k, theory=True))
+    return Shown("svrg", "SVRG, logistic regression, breast cancer", curves, claims, x="epoch of 2N steps", linear=True)
+
+
+def epoch_gaps(problem: problems.Logistic, rule: Any, epochs: int, m: int) -> Array:
+    """f - f* at the start and after every epoch of `m` steps with single rows, drawn with replacement; 1e-17 for less."""
+    x = keras.Variable(np.zeros(problem.margins.shape[1]), dtype="float64")
+    rule.build([x])
+    rows = drawn(len(problem.margins), epochs * m, 1)
+
+    @tf.function(jit_compile=True)
+    def epoch(begin: Tensor) -> None:
+        if "snapshot" in rule.row.requires:
+            rule.take_snapshot([x], [problem.gradient(x.value)])
+
+        def step(number: Tensor) -> tuple[Tensor]:
+            if "closure" in rule.row.requires:
+                rule.descend(Closure(lambda: (problem.value(x.value, rows[number]), ()), [x]), [x])
+            else:
+                rule.apply([problem.gradient(x.value, rows[number])], [x])
+            return (number + 1,)
+
+        tf.while_loop(lambda number: number < begin + m, step, (begin,))
+
+    gaps = [float(problem.value(x.value)) - problem.least]
+    for number in range(epochs):
+        epoch(tf.constant(number * m))
+        gaps.append(float(problem.value(x.value)) - problem.least)
+    return np.maximum(gaps, 1e-17)
+
+
+def line_search() -> Shown:
+    """Armijo's rule: every step decreases f enough, none is shorter than min(α₀, 2b(1-c)/L), and the evaluations are counted."""
+    problem, first, last = problems.tumours(1e-3), 1024.0, 60
+    b, c = 0.5, 1e-4
+    rule = load("armijo")(first, backtrack=b, decrease=c)
+    x = keras.Variable(np.zeros(problem.margins.shape[1]), dtype="float64")
+    rule.build([x])
+    kept, steps, gaps = [], [], []
+    for _ in range(last):
+        before, gradient = float(problem.value(x.value)), problem.gradient(x.value).numpy()
+        rule.descend(Closure(lambda: (problem.value(x.value), ()), [x]), [x])
+        after = float(problem.value(x.value))
+        kept.append((before - after) / (rule.step * float(gradient @ gradient)))
+        steps.append(rule.step)
+        gaps.append(after - problem.least)
+    k, least = np.arange(1.0, last + 1), min(first, 2 * b * (1 - c) / problem.smoothness)
+    each = rule.evaluations / last
+    claims = [
+        Claim("least decrease of a step, in units of α‖∇f‖²", f"{min(kept):.3f}", f"{c:g} or more", min(kept) >= c),
+        Claim("shortest accepted step", f"{min(steps):.2f}", f"{least:.2f} or more", min(steps) >= least),
+        Claim("evaluations a step, that of the gradient included", f"{each:.2f}", "4 or less", each <= 4),
+    ]
+    plain = values(problem, load("sgd")(1 / problem.smoothness), k) - problem.least
+    curves = [Curve("Armijo", k, np.array(gaps)), Curve("fixed step 1/L", k, plain)]
+    return Shown("line-search", "Gradient descent with Armijo's rule, logistic regression, breast cancer", curves, claims)
+
+
 def report(shown: Shown) -> Iterator[str]:
     """A table of claims."""
     yield shown.title
@@ -296,7 +418,17 @@ def draw(shown: Shown, folder: Path) -> None:
     figure.savefig(folder / f"{shown.name}.png", dpi=120)
 
 
-EXPERIMENTS = (linear_rate, sublinear_rates, without_minimum, diminishing_steps, fixed_steps)
+EXPERIMENTS = (
+    linear_rate,
+    sublinear_rates,
+    without_minimum,
+    line_search,
+    diminishing_steps,
+    fixed_steps,
+    absolute_value,
+    support_vector_machine,
+    variance_reduction,
+)
 
 
 def main(folder: Path) -> None:

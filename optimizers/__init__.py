@@ -1,5 +1,7 @@
 """The table of optimizers: name → class, hyper-parameters with sane ranges, what the rule requires.
 
+`wrapper:method` is a method too, with a row made of two (`find`): `lookahead:adam`, `svrg:momentum`.
+
 Importing this package loads neither Keras nor TensorFlow; `load` resolves a class on use.
 
 The classes carry the names of the methods and are registered with Keras under the package `tuner`: the full name `tuner>Adam`
@@ -7,9 +9,10 @@ is ours, in strings (`keras.optimizers.get("tuner>Adam")`), in configs and in `.
 Keras' own. Keras knows a full name once `load` has been called for it.
 """
 
+import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -36,7 +39,7 @@ class Row:
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
     than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
     name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
-    steps of the training.
+    steps of the training. `settled` are the options of the class that are not open to choice.
     """
 
     name: str
@@ -46,7 +49,9 @@ class Row:
     hyper: Mapping[str, Range]
     requires: frozenset[str]
     source: str
+    takes_common: bool = True
     horizon: str = ""
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def gradient_only(self) -> bool:
@@ -56,7 +61,45 @@ class Row:
     @property
     def ranges(self) -> Mapping[str, Range]:
         """All that may be searched beside the rate: its own hyper-parameters, then the common ones that it does not state."""
-        return {**self.hyper, **{name: scope for name, scope in COMMON.items() if name not in self.hyper}}
+        common = COMMON if self.takes_common else {}
+        return {**self.hyper, **{name: scope for name, scope in common.items() if name not in self.hyper}}
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A method around another one, `<name>:<method>`; `hyper` joins the method's own, `requires` takes its place."""
+
+    name: str
+    path: str
+    hyper: Mapping[str, Range]
+    requires: frozenset[str]
+    source: str
+
+
+@dataclass(frozen=True)
+class Alias:
+    """What another system calls `name` and means by it: a method with other defaults and settled options."""
+
+    name: str
+    method: str
+    learning_rate: float
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    settled: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> Row:
+        """The row of the method as that system has it."""
+        row = OPTIMIZERS[self.method]
+        hyper = {name: _with_default(span, self.hyper.get(name, span.default)) for name, span in row.hyper.items()}
+        rate, source = _with_default(row.learning_rate, self.learning_rate), f"as in {self.name.replace(':', ' ')}; {row.source}"
+        return replace(row, name=self.name, learning_rate=rate, hyper=hyper, settled=self.settled, source=source)
+
+
+def _with_default(span: Range, default: float | None) -> Range:
+    if default is None:
+        return span
+    low, high = min(span.low, default or span.low), max(span.high, default)
+    return span._replace(default=default, low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -75,7 +118,9 @@ _BETA_2 = Range(0.999, 0.9, 0.9999, main=False)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
 _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
+_AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
+_FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
 def _epsilon(default: float) -> Range:
@@ -90,7 +135,7 @@ COMMON: Mapping[str, Range] = MappingProxyType(
         "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
     }
 )
-"""Hyper-parameters of every row, absent unless given or in the row itself; at most one of the three clips."""
+"""Hyper-parameters of every row that takes them, absent unless given or in the row itself; at most one of the three clips."""
 
 _ROWS = (
     Row(
@@ -125,7 +170,7 @@ _ROWS = (
         "adaptive",
         "optimizers.adagrad:Adagrad",
         Range(0.01, 1e-4, 1.0, log=True),
-        {"epsilon": _epsilon(1e-7)},
+        {"epsilon": _epsilon(1e-7), "initial_accumulator_value": Range(0.0, 0.0, 1.0, main=False)},
         _GRADIENT,
         "Duchi, Hazan and Singer 2011, figure 1; lecture 3.4",
     ),
@@ -287,6 +332,95 @@ _ROWS = (
         "Pagliardini, Ablin and Grangier 2024, eq. (AdEMAMix) and its schedulers",
         horizon="warmup_steps",
     ),
+    Row(
+        "schedule_free_sgd",
+        "descent",
+        "optimizers.schedule_free:ScheduleFreeSGD",
+        Range(0.1, 1e-3, 10.0, log=True),
+        {"momentum": Range(0.9, 0.5, 0.99), "averaging_power": _AVERAGING_POWER},
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, eqs. 3-5",
+    ),
+    Row(
+        "schedule_free_adamw",
+        "adam_like",
+        "optimizers.schedule_free:ScheduleFreeAdamW",
+        Range(2.5e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "averaging_power": _AVERAGING_POWER,
+            "weight_decay": _DECAY,
+        },
+        frozenset({"gradient", "eval_swap"}),
+        "Defazio et al. 2024, algorithm 1",
+    ),
+    Row(
+        "prodigy",
+        "adam_like",
+        "optimizers.prodigy:Prodigy",
+        Range(1.0, 0.1, 10.0, log=True),
+        {
+            "beta_1": _BETA_1,
+            "beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "d0": Range(1e-6, 1e-8, 1e-2, log=True, main=False),
+            "d_coef": Range(1.0, 0.25, 4.0, log=True),
+        },
+        _GRADIENT,
+        "Mishchenko and Defazio 2023, algorithm 4",
+    ),
+    Row(
+        "muon",
+        "matrix",
+        "optimizers.muon:Muon",
+        Range(1e-3, 1e-5, 1e-1, log=True),
+        {
+            "momentum": Range(0.95, 0.5, 0.99),
+            "adam_beta_1": Range(0.9, 0.5, 0.99, main=False),
+            "adam_beta_2": _BETA_2,
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": _DECAY,
+        },
+        _GRADIENT,
+        "Jordan et al. 2024; Liu et al. 2025 (Moonlight), eq. 4",
+    ),
+    Row(
+        "soap",
+        "matrix",
+        "optimizers.soap:SOAP",
+        Range(3e-3, 1e-5, 1e-1, log=True),
+        {
+            "beta_1": Range(0.95, 0.5, 0.99),
+            "beta_2": Range(0.95, 0.9, 0.9999, main=False),
+            "epsilon": _epsilon(1e-8),
+            "weight_decay": Range(0.01, 1e-6, 1e-1, log=True),
+            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True, main=False),
+        },
+        _GRADIENT,
+        "Vyas et al. 2024, algorithms 3 and 4",
+    ),
+    Row(
+        "gradient_descent",
+        "full_batch",
+        "optimizers.gradient_descent:GradientDescent",
+        Range(1.0, 0.1, 1.9),
+        {"smoothness": Range(None, 1e-3, 1e4, log=True, main=False)},
+        _FULL_BATCH,
+        "Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3",
+        takes_common=False,
+    ),
+    Row(
+        "armijo",
+        "full_batch",
+        "optimizers.armijo:Armijo",
+        Range(1.0, 1e-2, 1e2, log=True),
+        {"backtrack": Range(0.5, 0.1, 0.9), "decrease": Range(1e-4, 1e-5, 1e-1, log=True)},
+        _FULL_BATCH,
+        "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
+        takes_common=False,
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
@@ -296,12 +430,78 @@ FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "all": tuple(row.name for row in _ROWS if row.gradient_only),
         "lecture": tuple(row.name for row in _ROWS if row.gradient_only and "lecture" in row.source),
         **{
-            family: tuple(row.name for row in _ROWS if row.gradient_only and row.family == family)
+            family: tuple(row.name for row in _ROWS if row.family == family)
             for family in dict.fromkeys(row.family for row in _ROWS)
         },
     }
 )
-"""The words that a study may write in place of a list of methods; all of these need a gradient only."""
+"""The words that a study may write in place of a list of methods; "all" and "lecture" are those that need a gradient only."""
+
+_WRAPPERS = (
+    Wrapper(
+        "sam",
+        "optimizers.sam:SAM",
+        {"radius": Range(0.05, 1e-3, 1.0, log=True)},
+        frozenset({"closure"}),
+        "Foret et al. 2021, algorithm 1",
+    ),
+    Wrapper(
+        "svrg",
+        "optimizers.svrg:SVRG",
+        {"coefficient": Range(1.0, 0.0, 1.0)},
+        frozenset({"closure", "snapshot"}),
+        "Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG); named in the lecture's contents",
+    ),
+    Wrapper(
+        "averaged",
+        "optimizers.averaged:Averaged",
+        {"step_power": Range(0.0, 0.0, 3.0), "rate_power": Range(0.0, 0.0, 1.0, main=False)},
+        frozenset({"gradient", "eval_swap"}),
+        "Polyak and Juditsky 1992; Nemirovski et al. 2009, eq. 2.15; Lacoste-Julien et al. 2012; lecture 3.3",
+    ),
+    Wrapper(
+        "lookahead",
+        "optimizers.lookahead:Lookahead",
+        {"every": Range(6.0, 2.0, 20.0, log=True, main=False), "pull": Range(0.5, 0.1, 1.0)},
+        frozenset({"gradient", "eval_swap"}),
+        "Zhang et al. 2019, algorithm 1",
+    ),
+)
+
+WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
+
+_OUTSIDE, _HAT = {"epsilon_inside": False}, {"epsilon_hat": True}
+_CONSTANT, _AROUND_ZERO, _FROM_ONE = {"schedule": "constant"}, {"center": "zero"}, {"initial_mean_square": 1.0}
+
+_ALIASES = (
+    Alias("caffe:SGD", "momentum", 0.01, {"momentum": 0.0}),
+    Alias("caffe:AdaDelta", "adadelta", 1.0, {"rho": 0.95, "epsilon": 1e-6}),
+    Alias("caffe:AdaGrad", "adagrad", 0.01, {"epsilon": 1e-8}, _OUTSIDE),
+    Alias("caffe:Adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("caffe:Nesterov", "nesterov", 0.01, {"momentum": 0.9}, _CONSTANT),
+    Alias("caffe:RMSProp", "rmsprop", 0.01, {"rho": 0.99, "epsilon": 1e-8}, _OUTSIDE),
+    Alias("tf:GradientDescent", "sgd", 0.01),
+    Alias("tf:Momentum", "momentum", 0.01, {"momentum": 0.9}),
+    Alias("tf:Adagrad", "adagrad", 0.01, {"initial_accumulator_value": 0.1, "epsilon": 1e-30}),
+    Alias("tf:Adadelta", "adadelta", 1e-3, {"rho": 0.95, "epsilon": 1e-8}),
+    Alias("tf:AdagradDA", "adagrad_da", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:ProximalAdagrad", "proximal_adagrad", 0.01),
+    Alias("tf:Ftrl", "ftrl", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:Adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("tf:RMSProp", "rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),
+    Alias("tf:CenteredRMSProp", "centered_rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),
+    Alias("lasagne:sgd", "sgd", 0.01),
+    Alias("lasagne:momentum", "momentum", 0.01, {"momentum": 0.9}),
+    Alias("lasagne:nesterov_momentum", "nesterov", 0.01, {"momentum": 0.9}, _CONSTANT),
+    Alias("lasagne:adagrad", "adagrad", 1.0, {"epsilon": 1e-6}),
+    Alias("lasagne:rmsprop", "rmsprop", 1.0, {"rho": 0.9, "epsilon": 1e-6}),
+    Alias("lasagne:adadelta", "adadelta", 1.0, {"rho": 0.95, "epsilon": 1e-6}),
+    Alias("lasagne:adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
+    Alias("lasagne:adamax", "adamax", 2e-3, {"epsilon": 1e-8}),
+)
+
+ALIASES: Mapping[str, Alias] = MappingProxyType({alias.name: alias for alias in _ALIASES})
+"""The systems of the lecture (part III), with their names and what they mean by them; Nesterov is evaluated at x, not at y."""
 
 WARMUP = Range(0.0, 0.0, 0.3)
 """The share of the training in which the rate rises linearly, before any schedule."""
@@ -328,22 +528,45 @@ _SCHEDULES = (
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})
 
 
+@functools.cache
 def find(name: str) -> Row:
-    """The row of the method `name`.
+    """The row of a method or of `wrapper:method`.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError with the known names for any other, and for a wrapper around a method that needs more than gradients.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name]
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    if name in ALIASES:
+        return ALIASES[name].row
+    before, _, method = name.partition(":")
+    wrapper, row = WRAPPERS.get(before), OPTIMIZERS.get(method)
+    if wrapper is None or row is None:
+        wrapped = ", ".join([*(f"{wrapper}:<method>" for wrapper in WRAPPERS), *ALIASES])
+        raise ValueError(f"no optimizer is called {name!r}; there are {', '.join(OPTIMIZERS)}; and {wrapped}")
+    if row.requires != _GRADIENT:
+        raise ValueError(f"{before} goes around a method that needs gradients only; {method} requires {_listed(row.requires)}")
+    hyper, source = {**row.hyper, **wrapper.hyper}, f"{wrapper.source}; around {row.source}"
+    return replace(row, name=name, path=wrapper.path, hyper=hyper, requires=wrapper.requires, source=source)
 
 
+def _listed(names: frozenset[str]) -> str:
+    return " and ".join(sorted(names))
+
+
+@functools.cache
 def load(name: str) -> Any:
     """The class of the method `name`, an `optimizers.base.Rule`; loads Keras.
 
-    Raises ValueError with the known names for any other.
+    Raises ValueError as `find` does.
     """
-    return _imported(find(name).path)
+    row = find(name)
+    rule = _imported(row.path)
+    if name in OPTIMIZERS:
+        return rule
+    if name in ALIASES:
+        return _imported("optimizers.wrapping:preset")(rule, row)
+    around = _imported("optimizers.wrapping:around")
+    return around(rule, load(name.partition(":")[2]), row)
 
 
 def load_schedule(name: str) -> Any:

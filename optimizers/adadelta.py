@@ -25,7 +25,7 @@ class Adadelta(Rule):
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, ε is `epsilon`, α is `learning_rate`."""
         mean_square, mean_square_step = slots
-        mean_square = h.rho * mean_square + (1 - h.rho) * ops.square(g)
+        mean_square = mean_square + (1 - h.rho) * (ops.square(g) - mean_square)
         step = ops.sqrt((mean_square_step + h.epsilon) / (mean_square + h.epsilon)) * g
-        mean_square_step = h.rho * mean_square_step + (1 - h.rho) * ops.square(step)
+        mean_square_step = mean_square_step + (1 - h.rho) * (ops.square(step) - mean_square_step)
         return x - h.learning_rate * step, (mean_square, mean_square_step)

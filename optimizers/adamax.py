@@ -29,6 +29,6 @@ class Adamax(Rule):
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
         m, u = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
+        m = m + (1 - h.beta_1) * (g - m)
         u = ops.maximum(h.beta_2 * u, ops.abs(g))
-        return x - h.rate * m / (u + h.epsilon), (m, u)
+        return x - h.rate * (m / (u + h.epsilon)), (m, u)

@@ -33,23 +33,23 @@ class AdEMAMix(Rule):
     slots: ClassVar = {"mean": 0.0, "slow_mean": 0.0, "mean_square": 0.0}
 
     def per_step(self, h):
-        """aₖ, β₃ₖ and 1-β₃ₖ (`expm1` keeps its digits), and the two bias corrections."""
+        """1-β₃ₖ (`expm1` keeps its digits), the factors of m and s, and ε; 1/√(1-β₂ᵏ) of √v̂ is in all three."""
         done = ops.minimum(h.k / h.warmup_steps, 1.0)
         slowest = ops.log(h.beta_3)
         log_beta = ops.minimum(1 / ((1 - done) / ops.log(h.beta_1) + done / slowest), slowest)
+        root = ops.rsqrt(unbias(h.beta_2, h.k))
+        rate = h.learning_rate * root
         return {
-            "share": h.alpha * done,
-            "beta_3k": ops.exp(log_beta),
             "fresh": -ops.expm1(log_beta),
-            "unbias_1": unbias(h.beta_1, h.k),
-            "unbias_2": unbias(h.beta_2, h.k),
+            "rate_m": rate * unbias(h.beta_1, h.k),
+            "rate_s": rate * h.alpha * done,
+            "floor": h.epsilon * root,
         }
 
     def update(self, g, x, slots, h):
-        """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
+        """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`."""
         m, s, v = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        s = h.beta_3k * s + h.fresh * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
-        x = x - h.learning_rate * (h.unbias_1 * m + h.share * s) / (ops.sqrt(h.unbias_2 * v) + h.epsilon)
-        return x, (m, s, v)
+        m = m + (1 - h.beta_1) * (g - m)
+        s = s + h.fresh * (g - s)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
+        return x - (h.rate_m * m + h.rate_s * s) / (ops.sqrt(v) + h.floor), (m, s, v)

@@ -23,7 +23,7 @@ class AMSGrad(Adam):
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
         m, v, w = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
+        m = m + (1 - h.beta_1) * (g - m)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
         w = ops.maximum(w, v)
-        return x - h.rate * m / (ops.sqrt(h.unbias * w) + h.epsilon), (m, v, w)
+        return x - h.rate * (m / (ops.sqrt(w) + h.floor)), (m, v, w)

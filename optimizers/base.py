@@ -4,12 +4,14 @@ A method is a subclass that states
 
     row        its row of the table (`optimizers.OPTIMIZERS`), where the defaults live
     allowed    its hyper-parameters and the interval that each must lie in
-    slots      what it remembers of each weight, with the initial value
+    slots      what it remembers of each weight, with the initial value or the choice that holds it
     carried    numbers that it remembers from step to step, with the initial value
+    choices    its options that are no numbers, and what each may be, the default first; read as attributes
     per_step   what depends on the hyper-parameters and the step number alone; computed once a step
     update     the formula
 
-and, where weight decay has a place inside the formula, `decays_first = False`: `update` then uses `h.weight_decay` itself;
+and, where weight decay has a place inside the formula, `decays_first = False`: `update` then uses `h.weight_decay` itself, which
+is 0 for a weight that does not decay;
 
 and, where it stores another point than the one to be evaluated ("eval_swap"), `evaluation_point` and `training_point`; its
 `update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0.
@@ -96,8 +98,9 @@ class Rule(keras.optimizers.Optimizer):
 
     row: ClassVar[Row]
     allowed: ClassVar[Mapping[str, Interval]] = {}
-    slots: ClassVar[Mapping[str, float]] = {}
+    slots: ClassVar[Mapping[str, float | str]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     decays_first: ClassVar[bool] = True
 
     _hypers: Mapping[str, keras.Variable] = {}  # what the four properties meet while Keras' constructor runs
@@ -107,10 +110,14 @@ class Rule(keras.optimizers.Optimizer):
     global_clipnorm = _hyper_property("global_clipnorm")
 
     def __init__(self, learning_rate: Any = None, *, lanes: int | None = None, **options: Any) -> None:
+        chosen = self._take_choices(options)
         hypers = self._take_hypers(options)
         self._check_options(lanes, hypers, options)
         rate = self.row.learning_rate.default if learning_rate is None else learning_rate
         super().__init__(learning_rate=rate if callable(rate) else float, **options)  # any callable: Keras makes no variable
+        for name, value in chosen.items():
+            setattr(self, name, value)
+        self.slots = {name: chosen[start] if isinstance(start, str) else start for name, start in self.slots.items()}
         self.lanes = lanes
         self._number_dtype = "float64" if keras.config.floatx() == "float64" else "float32"
         self._scheduled = self._take_schedule(rate) if isinstance(rate, Schedule) else {}
@@ -129,9 +136,9 @@ class Rule(keras.optimizers.Optimizer):
         del paths  # nothing to add
         return [{} for _ in shapes]
 
-    def slot_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a slot of a weight of `shape`, both within a lane."""
-        del name  # all are like the weight
+    def slot_shape(self, name: str, shape: tuple[int, ...], traits: Mapping[str, Any]) -> tuple[int, ...]:
+        """The shape of a slot of a weight of `shape` with these `traits`, both within a lane; `()` for a slot without use."""
+        del name, traits  # all are like the weight
         return shape
 
     def gather(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> dict[str, Tensor]:
@@ -148,7 +155,7 @@ class Rule(keras.optimizers.Optimizer):
         return {}
 
     def update(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> tuple[Tensor, tuple]:
-        """The weight and its slots after one step; all of the shape of `x`."""
+        """The weight and its slots after one step, each of its own shape."""
         raise NotImplementedError
 
     def total(self, values: Tensor) -> Tensor:
@@ -159,8 +166,12 @@ class Rule(keras.optimizers.Optimizer):
         """The Euclidean norm of the values of one weight, within a lane; broadcasts against them."""
         return self._expand(ops.sqrt(self.total(ops.square(values))), len(values.shape))
 
+    def matrix(self, values: Tensor) -> Tensor:
+        """The values of one weight of two or more axes as a matrix [all axes but the last, last], within a lane."""
+        return ops.reshape(values, ((-1,) if self.lanes is None else (self.lanes, -1)) + (values.shape[-1],))
+
     def evaluation_point(self, x: Tensor, slots: tuple, h: SimpleNamespace) -> Tensor:
-        """The point to be evaluated when the weight stored is `x`; `h` are the numbers of the step to come."""
+        """The point to be evaluated when the weight stored is `x`; `h` holds the hyper-parameters, `k` and what is carried."""
         del slots, h  # the stored weight is the point
         return x
 
@@ -202,6 +213,7 @@ class Rule(keras.optimizers.Optimizer):
             **{name: getattr(self, name) for name in _KERAS_OPTIONS},
             "learning_rate": self._plain_rate(),
             "lanes": self.lanes,
+            **{name: getattr(self, name) for name in self.choices},
             **{name: self._plain(variable) for name, variable in self._hypers.items()},
         }
 
@@ -221,6 +233,13 @@ class Rule(keras.optimizers.Optimizer):
     def _scheduled_name(self, name: str) -> str:
         return name if name == "learning_rate" else _SCHEDULE + name
 
+    def _take_choices(self, options: dict[str, Any]) -> dict[str, Any]:
+        chosen = {name: options.pop(name, allowed[0]) for name, allowed in self.choices.items()}
+        for name, value in chosen.items():
+            if value not in self.choices[name]:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, self.choices[name]))}; got {value!r}")
+        return chosen
+
     def _take_hypers(self, options: dict[str, Any]) -> dict[str, Any]:
         ranges = self.row.ranges
         given = {name: options.pop(name, None) for name in ranges}
@@ -229,7 +248,7 @@ class Rule(keras.optimizers.Optimizer):
 
     def _check_options(self, lanes: int | None, hypers: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         if unknown := options.keys() - set(_KERAS_OPTIONS):
-            known = ", ".join(("learning_rate", "lanes", *self.row.ranges, *_KERAS_OPTIONS))
+            known = ", ".join(("learning_rate", "lanes", *self.choices, *self.row.ranges, *_KERAS_OPTIONS))
             raise ValueError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; there are {known}")
         if len(clips := [name for name in CLIPS if name in hypers]) > 1:
             raise ValueError(f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set; got {clips}")
@@ -301,16 +320,16 @@ class Rule(keras.optimizers.Optimizer):
         shapes = [tuple(variable.shape)[0 if self.lanes is None else 1 :] for variable in variables]
         self._traits = self.traits(shapes, [_path(variable) for variable in variables])
         self._slots = {name: [] for name in self.slots}
-        for variable, shape in zip(variables, shapes, strict=True):
-            for name, initial in self.slots.items():
-                self._slots[name].append(self._add_slot(variable, name, shape, initial))
+        for variable, shape, traits in zip(variables, shapes, self._traits, strict=True):
+            for name in self.slots:
+                own = self.slot_shape(name, shape, traits)
+                self._slots[name].append(self._add_slot(variable, name, None if own == shape else own))
 
-    def _add_slot(self, variable: keras.Variable, name: str, shape: tuple[int, ...], initial: float) -> keras.Variable | None:
+    def _add_slot(self, variable: keras.Variable, name: str, own: tuple[int, ...] | None) -> keras.Variable | None:
         if self._overwrite_variable_with_gradient(variable):
             return None
-        own = self.slot_shape(name, shape)
-        initializer = keras.initializers.Constant(np.float64(initial))
-        if own == shape:
+        initializer = keras.initializers.Constant(np.float64(self.slots[name]))
+        if own is None:
             return self.add_variable_from_reference(variable, name=name, initializer=initializer)
         lanes = () if self.lanes is None else (self.lanes,)
         title = f"{_path(variable)}/{name}".replace("/", "_")
@@ -359,15 +378,29 @@ class Rule(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Mapping[tuple, Mapping[str, Tensor]]) -> None:
         """The step of one variable; `learning_rate` holds all numbers of the step, as `_backend_update_step` hands them on."""
-        x, slots, h = self._at(variable, learning_rate)
-        if "weight_decay" in self._hypers and not self._use_weight_decay(variable):
+        start, slots, h = self._at(variable, learning_rate)
+        x = start
+        if "weight_decay" not in self._hypers or not self._use_weight_decay(variable):
             h.decay = h.weight_decay = 0.0
-        elif "weight_decay" in self._hypers and self.decays_first:
+        elif self.decays_first:
             x = x - h.decay * x
-        x, slots = self.update(gradient, x, slots, h)
+        moved, slots = self.update(gradient, x, slots, h)
         for slot, value in zip(self._slots_of(variable), slots, strict=True):
             self.assign(slot, value)
-        self.assign(variable, x)
+        self._move(variable, start, moved)
+
+    def _move(self, variable: Any, start: Tensor, moved: Tensor) -> None:
+        """Assigns `moved`; in place where a graph has it as a chain of sums and differences from the variable's value `start`.
+
+        Without XLA that saves a buffer a variable.
+        """
+        in_place, chain, value = {"Sub": self.assign_sub, "AddV2": self.assign_add}, [], moved
+        if tf.is_symbolic_tensor(start) and start.op.type == "ReadVariableOp":
+            while value is not start and value.op.type in in_place and value.op.inputs[1].shape == start.shape:
+                chain.append((in_place[value.op.type], value.op.inputs[1]))
+                value = value.op.inputs[0]
+        for act, operand in reversed(chain) if value is start else [(self.assign, moved)]:
+            act(variable, operand)
 
     def _backend_apply_gradients(self, grads: Sequence[Tensor], trainable_variables: Sequence[Any]) -> None:
         pairs = zip(grads, trainable_variables, strict=True)
@@ -394,6 +427,8 @@ class Rule(keras.optimizers.Optimizer):
         return h
 
     def _gathered(self, grads: Sequence[Tensor], variables: Sequence[Any]) -> dict[str, Tensor]:
+        if type(self).gather is Rule.gather:  # most rules: their graphs stay as small as they were
+            return {}
         shaped, sums = self._shaped(self._given(), variables), Counter()
         for gradient, variable in zip(grads, variables, strict=True):
             for name, part in self.gather(gradient, *self._at(variable, shaped)).items():
@@ -417,9 +452,10 @@ class Rule(keras.optimizers.Optimizer):
         return number if self.lanes is None or rank == 1 else ops.reshape(number, (self.lanes,) + (1,) * (rank - 1))
 
     def _at(self, variable: Any, shaped: Mapping[tuple, Mapping[str, Tensor]]) -> tuple[Tensor, tuple, SimpleNamespace]:
-        slots = tuple(ops.cast(slot, slot.dtype) for slot in self._slots_of(variable))
+        slots = tuple(tf.convert_to_tensor(slot) for slot in self._slots_of(variable))
+        x = ops.cast(tf.convert_to_tensor(variable), _wide(variable.dtype))
         traits = self._traits[self._get_variable_index(variable)]
-        return ops.cast(variable, _wide(variable.dtype)), slots, SimpleNamespace(**shaped[self._key(variable)], **traits)
+        return x, slots, SimpleNamespace(**shaped[self._key(variable)], **traits)
 
     def _slots_of(self, variable: Any) -> list[keras.Variable]:
         index = self._get_variable_index(variable)
@@ -433,13 +469,13 @@ class Rule(keras.optimizers.Optimizer):
         if "clipvalue" in self._hypers:
             limits = [self._limit("clipvalue", gradient) for gradient in grads]
             return [ops.maximum(ops.minimum(g, limit), -limit) for g, limit in zip(grads, limits, strict=True)]
+        if not self._hypers.keys() & {"clipnorm", "global_clipnorm"}:
+            return grads
         squares = [self.total(ops.square(gradient)) for gradient in grads]
         if "clipnorm" in self._hypers:
             return [self._shrunk("clipnorm", g, square) for g, square in zip(grads, squares, strict=True)]
-        if "global_clipnorm" in self._hypers:
-            total = sum(ops.cast(square, self._number_dtype) for square in squares)
-            return [self._shrunk("global_clipnorm", gradient, total) for gradient in grads]
-        return grads
+        total = sum(ops.cast(square, self._number_dtype) for square in squares)
+        return [self._shrunk("global_clipnorm", gradient, total) for gradient in grads]
 
     def _shrunk(self, name: str, gradient: Tensor, square: Tensor) -> Tensor:
         norm = ops.cast(self._expand(ops.sqrt(square), len(gradient.shape)), gradient.dtype)
@@ -478,7 +514,7 @@ class Rule(keras.optimizers.Optimizer):
     def _swap(self, point: Any, to: float) -> None:
         if "in_evaluation" not in self._initial:
             return
-        shaped = self._shaped(self._numbers(), self._trainable_variables)
+        shaped = self._shaped(self._given(), self._trainable_variables)
         for variable in self._trainable_variables:
             x, slots, h = self._at(variable, shaped)
             self.assign(variable, ops.where(ops.not_equal(h.in_evaluation, to), point(x, slots, h), x))

@@ -17,8 +17,6 @@ from optimizers import OPTIMIZERS
 from optimizers.base import Rule, shrink
 from optimizers.interval import NON_NEGATIVE, POSITIVE
 
-CENTERS = ("initial", "zero")
-
 
 class Centered(Rule):
     """A rule whose last slot is the displacement d of the weight from its center.
@@ -26,17 +24,12 @@ class Centered(Rule):
     Raises ValueError for another `center`, and for `weight_decay` around zero.
     """
 
-    def __init__(self, learning_rate: Any = None, *, center: str = "initial", **options: Any) -> None:
-        if center not in CENTERS:
-            raise ValueError(f"center must be one of {', '.join(CENTERS)}; got {center!r}")
-        if center == "zero" and options.get("weight_decay") is not None:
-            raise ValueError("around center 'zero' weight_decay would be forgotten at each step; use prox_l2")
-        super().__init__(learning_rate, **options)
-        self.center = center
+    choices: ClassVar = {"center": ("initial", "zero")}
 
-    def get_config(self):
-        """As for every rule, with `center`."""
-        return {**super().get_config(), "center": self.center}
+    def __init__(self, learning_rate: Any = None, **options: Any) -> None:
+        super().__init__(learning_rate, **options)
+        if self.center == "zero" and options.get("weight_decay") is not None:
+            raise ValueError("around center 'zero' weight_decay would be forgotten at each step; use prox_l2")
 
     def split(self, x, d):
         """The center of `x` and the displacement from it, given the displacement `d` that the last step left."""

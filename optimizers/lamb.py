@@ -24,15 +24,16 @@ class LAMB(Rule):
     decays_first: ClassVar = False
 
     def per_step(self, h):
-        """1/(1-β₁ᵏ) and 1/(1-β₂ᵏ)."""
-        return {"unbias_1": unbias(h.beta_1, h.k), "unbias_2": unbias(h.beta_2, h.k)}
+        """Both bias corrections, moved into the factor of m and into ε: r/(1-β₁ᵏ) and ε r with r = √(1-β₂ᵏ)."""
+        root = ops.rsqrt(unbias(h.beta_2, h.k))
+        return {"unbias": root * unbias(h.beta_1, h.k), "floor": h.epsilon * root}
 
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
         m, v = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
-        r = h.unbias_1 * m / (ops.sqrt(h.unbias_2 * v) + h.epsilon) + h.weight_decay * x
+        m = m + (1 - h.beta_1) * (g - m)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
+        r = h.unbias * (m / (ops.sqrt(v) + h.floor)) + h.weight_decay * x
         length, step = self.norm(x), self.norm(r)
         ratio = ops.where((length > 0) & (step > 0), length / ops.where(step > 0, step, 1.0), 1.0)
         return x - h.learning_rate * ratio * r, (m, v)

@@ -25,5 +25,5 @@ class Lion(Rule):
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, α is `learning_rate`."""
         (m,) = slots
-        x = x - h.learning_rate * ops.sign(h.beta_1 * m + (1 - h.beta_1) * g)
-        return x, (h.beta_2 * m + (1 - h.beta_2) * g,)
+        new = g - m
+        return x - h.learning_rate * ops.sign(m + (1 - h.beta_1) * new), (m + (1 - h.beta_2) * new,)

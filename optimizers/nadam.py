@@ -24,19 +24,21 @@ class Nadam(Rule):
     carried: ClassVar = {"product": 1.0}
 
     def per_step(self, h):
-        """P_k, 1/(1-β₂ᵏ), and the factors of m and g with α in them."""
+        """P_k, the factors of m and g, and ε; 1/√(1-β₂ᵏ) of √v̂ is in all three, α in the factors."""
         now, following = (h.beta_1 * (1 - 0.5 * 0.96 ** (k * h.momentum_decay)) for k in (h.k, h.k + 1))
         product = h.product * now
+        root = ops.rsqrt(unbias(h.beta_2, h.k))
+        rate = h.learning_rate * root
         return {
             "product": product,
-            "unbias": unbias(h.beta_2, h.k),
-            "rate_m": h.learning_rate * following / (1 - product * following),
-            "rate_g": h.learning_rate * (1 - now) / (1 - product),
+            "rate_m": rate * following / (1 - product * following),
+            "rate_g": rate * (1 - now) / (1 - product),
+            "floor": h.epsilon * root,
         }
 
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`."""
         m, v = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
-        return x - (h.rate_m * m + h.rate_g * g) / (ops.sqrt(h.unbias * v) + h.epsilon), (m, v)
+        m = m + (1 - h.beta_1) * (g - m)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
+        return x - (h.rate_m * m + h.rate_g * g) / (ops.sqrt(v) + h.floor), (m, v)

@@ -23,16 +23,18 @@ class NadamW(Rule):
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
 
     def per_step(self, h):
-        """1/(1-β₂ᵏ), and the factors of m and g with α in them."""
+        """The factors of m and g, and ε; 1/√(1-β₂ᵏ) of √v̂ is in all three, α in the factors."""
+        root = ops.rsqrt(unbias(h.beta_2, h.k))
+        rate = h.learning_rate * root
         return {
-            "unbias": unbias(h.beta_2, h.k),
-            "rate_m": h.learning_rate * h.beta_1 * unbias(h.beta_1, h.k + 1),
-            "rate_g": h.learning_rate * (1 - h.beta_1) * unbias(h.beta_1, h.k),
+            "rate_m": rate * h.beta_1 * unbias(h.beta_1, h.k + 1),
+            "rate_g": rate * (1 - h.beta_1) * unbias(h.beta_1, h.k),
+            "floor": h.epsilon * root,
         }
 
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`."""
         m, v = slots
-        m = h.beta_1 * m + (1 - h.beta_1) * g
-        v = h.beta_2 * v + (1 - h.beta_2) * ops.square(g)
-        return x - (h.rate_m * m + h.rate_g * g) / (ops.sqrt(h.unbias * v) + h.epsilon), (m, v)
+        m = m + (1 - h.beta_1) * (g - m)
+        v = v + (1 - h.beta_2) * (ops.square(g) - v)
+        return x - (h.rate_m * m + h.rate_g * g) / (ops.sqrt(v) + h.floor), (m, v)

@@ -9,8 +9,6 @@ from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.interval import UNIT
 
-SCHEDULES = ("lecture", "fista", "constant")
-
 
 @keras.saving.register_keras_serializable(package="tuner")
 class Nesterov(Rule):
@@ -32,17 +30,10 @@ class Nesterov(Rule):
     slots: ClassVar = {"velocity": 0.0}
     carried: ClassVar = {"ahead": 0.0, "t": 1.0}
 
-    def __init__(self, learning_rate: Any = None, *, schedule: str = "lecture", **options: Any) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {schedule!r}")
-        if schedule == "constant":
-            options = {"momentum": 0.9, **options}
-        super().__init__(learning_rate, **options)
-        self.schedule = schedule
+    choices: ClassVar = {"schedule": ("lecture", "fista", "constant")}
 
-    def get_config(self):
-        """As for every rule, with `schedule`."""
-        return {**super().get_config(), "schedule": self.schedule}
+    def __init__(self, learning_rate: Any = None, **options: Any) -> None:
+        super().__init__(learning_rate, **({"momentum": 0.9} if options.get("schedule") == "constant" else {}) | options)
 
     def per_step(self, h):
         """μ_k is what the last step looked ahead by; `ahead` becomes μ_{k+1}, where `h.k` = k + 1."""
@@ -52,18 +43,19 @@ class Nesterov(Rule):
         if self.schedule == "fista":
             t = (1 + ops.sqrt(1 + 4 * ops.square(h.t))) / 2
             following = ops.minimum((h.t - 1) / t, h.momentum)
-        return {"mu": h.ahead, "ahead": following, "t": t, "back": h.ahead * (1 - h.in_evaluation), "forth": 1 + following}
+        return {"mu": h.ahead, "ahead": following, "t": t, "forth": following + h.in_evaluation, "rest": 1 - h.in_evaluation}
 
     def update(self, g, x, slots, h):
-        """One step of v and of the stored y: back to the iterate y - μ_k v, then on by v and the next look-ahead."""
+        """One step of v and of the stored y, which moves by (1 + μ_{k+1}) v' - μ_k v = μ_{k+1} v' - α g, the iterate by v'."""
         (v,) = slots
-        following = h.mu * v - h.learning_rate * g
-        return x - h.back * v + h.forth * following, (following,)
+        step = h.learning_rate * g
+        v = h.mu * v - step
+        return x + (h.forth * v - h.rest * step), (v,)
 
     def evaluation_point(self, x, slots, h):
         """The iterate y - μ_k v."""
-        return x - h.mu * slots[0]
+        return x - h.ahead * slots[0]
 
     def training_point(self, x, slots, h):
         """The look-ahead point x + μ_k v."""
-        return x + h.mu * slots[0]
+        return x + h.ahead * slots[0]

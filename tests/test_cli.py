@@ -287,11 +287,34 @@ def test_validate_prints_what_was_understood(tmp_path: Path) -> None:
     assert tuner(tmp_path, "validate", "small.toml").returncode == 0
 
 
+def test_validate_prints_the_own_parameters_of_a_method_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path, 'data = "digits"\n[search]\noptimizer = ["momentum", "sgd"]\nwidth = [8, 16]\n')
+    told = tuner(tmp_path, "validate", "small.toml").stdout
+    order = [
+        "optimizer: momentum, sgd",
+        "momentum: learning_rate 1e-05 to 1, log; momentum 0 to 0.99",
+        "sgd: learning_rate",
+        "width: 8",
+    ]
+    places = [told.index(line) for line in order]
+    assert places == sorted(places)
+    meaning = json.loads(tuner(tmp_path, "validate", "small.toml", "--json").stdout)
+    assert "momentum.momentum: 0 to 0.99" in meaning["space"]  # a program reads every parameter under its full name
+
+
 def test_optimizers_are_listed_with_their_ranges_and_sources(tmp_path: Path) -> None:
-    rows = {row["optimizer"]: row for row in json.loads(tuner(tmp_path, "optimizers", "--json").stdout)}
-    assert rows["momentum"]["searched"]["momentum"] == {"low": 0.0, "high": 0.99, "log": False}
+    known = json.loads(tuner(tmp_path, "optimizers", "--json").stdout)
+    rows = {row["optimizer"]: row for row in known["optimizers"]}
+    assert rows["momentum"]["searched"]["momentum"] == {"low": 0.0, "high": 0.99, "log": False, "default": 0.9}
+    assert set(rows["adam"]["searched"]) == {"learning_rate", "beta_1"}
+    assert set(rows["adam"]["others"]) == {"beta_2", "epsilon"}
+    assert set(known["common"]) >= {"weight_decay", "clipnorm"}
+    assert "momentum" in known["families"][rows["momentum"]["family"]]
+    schedules = {row["schedule"]: row for row in known["schedules"]}
+    assert schedules["cosine"]["numbers"]["floor"]["high"] == 0.1
     told = tuner(tmp_path, "optimizers").stdout
-    assert all(name in told for name in rows)
+    assert all(name in told for name in (*rows, *schedules, *known["families"], *known["common"]))
+    assert "needs eval_swap" in told
     assert "Kingma and Ba 2015" in told
 
 

@@ -148,7 +148,7 @@ def test_a_rate_with_a_schedule_is_refused_where_it_cannot_be():
         load_schedule("cosin")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [row.name for row in OPTIMIZERS.values() if row.gradient_only])
 def test_every_rule_follows_a_schedule(name):
     """At a rate that is 0 from the second step on, only that step's own memory moves the weights."""
     falling, x = load(name)(Step(0.1, 1, drop=1e-30, every=1.0)), keras.Variable([1.0, -2.0])
@@ -158,4 +158,4 @@ def test_every_rule_follows_a_schedule(name):
     np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-6)
     falling.apply([tf.constant([1.0, 2.0])], [x])
     constant.apply([tf.constant([1.0, 2.0])], [y])
-    assert np.abs(x.numpy() - y.numpy()).max() > 1e-6
+    assert np.abs(x.numpy() - y.numpy()).max() > (1e-7 if "d0" in OPTIMIZERS[name].hyper else 1e-6)

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
+from optimizers import FAMILIES
 from tests.conftest import study_spec
 from tests.paper import accuracy
 from tuner.search import DUPLICATE, Search, frozen_trials
@@ -130,6 +131,16 @@ def test_tpe_learns_as_well_behind_our_door_as_in_optunas_own_loop() -> None:
         theirs.append(mean(trial.value or 0.0 for trial in study.trials[40:]))
     assert mean(ours) > mean(theirs) - 0.03
     assert mean(ours) > 0.8
+
+
+def test_every_optimizer_is_tried_before_the_sampler_learns() -> None:
+    spec = study_spec(sampler="tpe", search={"optimizer": "all"}, budget=60)
+    search, startup = Search(spec), spec.sampler.startup
+    world = World(spec)
+    world.train(search, range(2 * startup))
+    tried = [(found.params or {})["optimizer"] for found in world.rows.values()]
+    assert sorted(map(str, tried[:startup])) == sorted(FAMILIES["all"])
+    assert set(tried[startup:]) != set(FAMILIES["all"])
 
 
 def test_enqueued_configurations_come_first_and_are_completed() -> None:

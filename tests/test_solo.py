@@ -197,6 +197,63 @@ def test_balanced_classes_equal_rare_rows_that_are_there_more_often():
     assert {round(metrics["accuracy"] * 40, 3) % 1 for metrics in ours} == {0}  # of rows, not of weights
 
 
+# Methods that ask a batch more than once: full-batch descent with 1/L or a line search, a second gradient, a snapshot
+
+CLOSURES = [("gradient_descent", 1.0), ("armijo", 1.0), ("sam:adam", 0.01), ("svrg:sgd", 0.1)]
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), CLOSURES)
+@pytest.mark.parametrize("source", ["digits", "breast_cancer"])
+def test_a_method_that_asks_more_than_once_learns(optimizer, rate, source):
+    spec = study({"optimizer": optimizer, "dropout": 0.1}, data=source, train={"epochs": 6, "jit": False})
+    solo = Solo(spec, sources.load(spec.data, 0, []))
+    params = {**PARAMS, "optimizer": optimizer, "learning_rate": rate, "dropout": 0.1}
+    first = train(solo, params)
+    assert first[-1]["loss"] < first[0]["loss"]
+    assert train(solo, params, seed=2) != first
+    assert train(solo, {**params, "learning_rate": 0.5 * rate}) != first
+    assert train(solo, params) == first
+    assert solo.traces == 2
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_svrg_equals_its_formula(jit, tmp_path):
+    """Three epochs of softmax regression with uneven batches, in NumPy."""
+    (x, y), held_out, rate = blobs(50), blobs(20, seed=1), 0.5
+    search = {"depth": 0, "bias": False, "l2": 0.1, "batch_size": 16, "optimizer": "svrg:sgd"}
+    spec = study(search, train={"epochs": 3, "jit": jit})
+    solo = Solo(spec, toy((x, y), held_out, 2))
+    params = {"learning_rate": rate, **search}
+    solo.add(Trial(0, params, seed=9))
+    W = np.asarray(solo._seat.graph.model.trainable_variables[0], float)
+
+    def gradient(W, rows):
+        p = np.exp(x[rows] @ W)
+        return x[rows].T @ (p / p.sum(axis=1, keepdims=True) - np.eye(2)[y[rows]]) / len(rows) + 0.2 * W
+
+    for epoch in (1, 2, 3):
+        rows, snapshot = order(50, spec.seed, epoch), W
+        mean = gradient(snapshot, rows)
+        for batch in (rows[begin : begin + 16] for begin in range(0, 50, 16)):
+            W = W - rate * (gradient(W, batch) - gradient(snapshot, batch) + mean)
+    assert len(list(solo)) == 3
+    np.testing.assert_allclose(weights_after(solo, tmp_path)[0], W, rtol=1e-4, atol=1e-5)
+
+
+def test_a_full_batch_method_takes_one_step_an_epoch_from_all_rows(tmp_path):
+    """So it does with fewer rows than a batch has by default."""
+    (x, y), held_out = blobs(50), blobs(20, seed=1)
+    search = {"depth": 0, "bias": False, "optimizer": "gradient_descent", "smoothness": 2.0}
+    solo = Solo(study(search), toy((x, y), held_out, 2))
+    solo.add(Trial(0, {**search, "learning_rate": 1.0}, seed=9))
+    W = np.asarray(solo._seat.graph.model.trainable_variables[0], float)
+    assert len(list(solo)) == 3
+    for _ in range(3):
+        p = np.exp(x @ W)
+        W = W - x.T @ (p / p.sum(axis=1, keepdims=True) - np.eye(2)[y]) / 50 / 2.0
+    np.testing.assert_allclose(weights_after(solo, tmp_path)[0], W, rtol=1e-4, atol=1e-6)
+
+
 # What it compiles --------------------------------------------------------------------------------------------------------------
 
 TENSORS = {"l2": {"float": [0.0, 1.0]}, "dropout": {"float": [0.0, 0.9]}, "momentum": {"float": [0.0, 0.9]}}
@@ -275,7 +332,11 @@ def interrupted(make, params, folder, *, after=1):
     return checkpoint
 
 
-@pytest.mark.parametrize(("optimizer", "jit"), [("adam", False), ("nesterov", False), ("nesterov", True)])
+RESUMED = [("adam", False), ("nesterov", False), ("nesterov", True), ("svrg:adam", True)]
+RESUMED += [(optimizer, False) for optimizer in ("gradient_descent", "armijo", "sam:adam", "svrg:sgd")]
+
+
+@pytest.mark.parametrize(("optimizer", "jit"), RESUMED)
 def test_a_resumed_trial_ends_with_the_same_bits(digits, optimizer, jit, tmp_path):
     params = {**PARAMS, "optimizer": optimizer, "dropout": 0.3}
 
@@ -460,6 +521,30 @@ def test_a_users_function_trains_is_reused_and_resumed(digits, tmp_path):
     assert train(Solo(spec, digits), params, seed=6, number=4, checkpoint=checkpoint) == first[2:]
     train(solo, {**params, "units": 9})
     assert solo.traces == 4
+
+
+@pytest.mark.parametrize("optimizer", [optimizer for optimizer, _ in CLOSURES])
+def test_masks_and_statistics_move_once_a_step_whatever_a_method_asks(digits, optimizer, tmp_path):
+    """They end as with SGD; the rates are so small that the weights stay."""
+    rows = len(digits.train.y)
+    params = {"learning_rate": 1e-30, "batch_size": rows if optimizer in ("gradient_descent", "armijo") else 64}
+    ends = []
+    for name in (optimizer, "sgd"):
+        solo = Solo(own(network, {"optimizer": name, "batch_size": params["batch_size"]}), digits)
+        train(solo, {**params, "optimizer": name}, seed=6)
+        ends.append(weights_after(solo, tmp_path))
+    for mine, its in zip(*ends, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), CLOSURES)
+def test_a_users_function_trains_with_methods_that_ask_more_than_once(digits, optimizer, rate, tmp_path):
+    spec = own(network, {"optimizer": optimizer})
+    params = {"learning_rate": rate, "optimizer": optimizer}
+    whole = train(Solo(spec, digits), params, seed=6, number=4)
+    assert whole[-1]["loss"] < whole[0]["loss"]
+    checkpoint = interrupted(lambda: Solo(spec, digits), params, tmp_path)
+    assert train(Solo(spec, digits), params, seed=6, number=4, checkpoint=checkpoint) == whole[1:]
 
 
 def test_probabilities_train_as_logits_do(digits):

@@ -122,6 +122,36 @@ def test_the_signature_holds_what_shapes_the_graph_and_nothing_else() -> None:
         assert made.signature(other) != made.signature(base)
 
 
+def test_a_method_has_the_parameters_that_mean_something_to_it() -> None:
+    search = {
+        "optimizer": ["adam", "sam:adam", "svrg:sgd", "armijo"],
+        "learning_rate": {"float": [1e-3, 1.0]},
+        **{name: [0.1, 0.2] for name in ("beta_1", "radius", "coefficient", "backtrack", "weight_decay")},
+        "batch_size": [8, 10_000],
+    }
+    made = space(search)
+    assert {d.name: d.when["optimizer"] for d in made.dimensions if d.when} == {
+        "beta_1": ("adam", "sam:adam"),
+        "radius": ("sam:adam",),
+        "coefficient": ("svrg:sgd",),
+        "backtrack": ("armijo",),
+        "weight_decay": ("adam", "sam:adam", "svrg:sgd"),
+        "batch_size": ("adam", "sam:adam", "svrg:sgd"),
+    }
+    sam = made.configuration({"optimizer": "sam:adam", "beta_1": 0.2, "radius": 0.1, "batch_size": 8})
+    assert (sam.optimizer, sam.learning_rate, sam.hyper, sam.batch_size) == ("sam:adam", 1e-3, {"beta_1": 0.2, "radius": 0.1}, 8)
+    assert made.configuration({"optimizer": "armijo", "backtrack": 0.2}).batch_size is None
+
+
+def test_a_full_batch_method_is_one_of_all_rows() -> None:
+    small = space({"width": {"int": [4, 6]}, "optimizer": "armijo"})
+    check(small, (8, 8, 1), 10, 50)  # fewer than a batch has by default
+    with pytest.raises(BadInput, match="GiB"):
+        check(small, (8, 8, 1), 10, 10**9)
+    params = {"width": 4, "optimizer": "armijo"}
+    assert small.signature({**params, "batch_size": 8}) == small.signature(params)
+
+
 def test_a_configuration_fills_every_default() -> None:
     made = space({"width": 8}).configuration({"width": 8})
     assert (made.optimizer, made.learning_rate, made.batch_size, made.hyper) == ("adam", 1e-3, 64, {})
@@ -163,7 +193,7 @@ def test_what_is_a_methods_own_exists_with_the_method_and_reaches_it() -> None:
 def test_network_sizes_follow_the_formula() -> None:
     made = space({"width": {"int": [4, 128]}, "depth": {"int": [0, 2]}})
     low, high = made.extremes()
-    smallest, largest = (made.network_size(params, (8, 8, 1), 10) for params in (low, high))
+    smallest, largest = (made.network_size(params, (8, 8, 1), 10, 1000) for params in (low, high))
     assert smallest is not None
     assert largest is not None
     assert smallest.parameters == 65 * 10

@@ -119,6 +119,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"search": {"cosine": {"floor": 0.1}}}, "search.cosine.floor: cosine is not a value of schedule"),
     ({"search": {"adm.beta_1": 0.1}}, "search.adm.beta_1: 'adm' is neither an optimizer nor a schedule; did you mean 'adam'?"),
     ({"search": {"schedule": "cosin"}}, "search.schedule: 'cosin' is no schedule; did you mean 'cosine'?"),
+    (
+        {"train": {"precision": "mixed_float16"}, "search": {"optimizer": ["adam", "sam:adam"]}},
+        "train.precision: no loss is scaled for sam:adam; allowed: float32, mixed_bfloat16",
+    ),
     ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number from 0 to 1"),
     ({"search": {"width": {"int": [8, 4]}}}, "search.width: the range is upside down: 8 > 4"),
     ({"search": {"width": {"int": [8, 8]}}}, "search.width: the range is a single value; write `= 8`"),
@@ -136,6 +140,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"search": {"activation": ["relu", "rleu"]}}, "search.activation: 'rleu' is not one of relu, leaky_relu"),
     ({"search": {"bias": ["no"]}}, "search.bias: 'no' is not one of true, false"),
     ({"search": {"optimizer": ["addam"]}}, "search.optimizer: 'addam' is no optimizer; did you mean 'adam'?"),
+    ({"search": {"optimizer": ["sam:adm"]}}, "search.optimizer: 'sam:adm' is no optimizer; did you mean 'sam:adam'?"),
+    ({"search": {"optimizer": ["zzz"]}}, "search.optimizer: 'zzz' is no optimizer; `tuner optimizers` lists them"),
+    (
+        {"search": {"optimizer": ["sam:armijo"]}},
+        "search.optimizer: 'sam:armijo' is no optimizer; sam goes around a method that needs gradients only; armijo requires",
+    ),
+    ({"search": {"radus": 0.1}}, "search.radus: mlp has no such parameter; did you mean 'radius'?"),
     ({"search": {"learning_rate": {"float": [0, 1], "log": True}}}, "search.learning_rate: log needs a lower end above 0, not 0"),
     ({"search": {"learning_rate": {"float": [-1, 1]}}}, "search.learning_rate: -1.0 is not a number above 0"),
     (

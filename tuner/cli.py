@@ -104,8 +104,8 @@ def validate(file: File, data: DataPath = None, allow_code: AllowCode = False, a
     table.add_column()
     for key, value in meaning.items():
         if key == "space":
-            for dimension in value:
-                table.add_row("search", Text(dimension))
+            for line in explain.space_lines(spec):
+                table.add_row("search", Text(line))
         else:
             table.add_row(key, Text(str(value)))
     out.print(table)
@@ -250,18 +250,11 @@ def optimizers(as_json: AsJson = False) -> None:
     """Show the optimizers, their ranges and sources."""
     from tuner import explain
 
-    rows = explain.optimizers()
+    known = explain.optimizers()
     if as_json:
-        _print_json(rows)
+        _print_json(known)
         return
-    table = Table(box=None, header_style="dim", padding=(0, 1))
-    table.add_column("optimizer", no_wrap=True)
-    table.add_column("what may be searched, and where", overflow="fold")
-    table.add_column("source", overflow="fold")
-    for row in rows:
-        spans = (f"{k} {v['low']:g}–{v['high']:g}{' log' if v['log'] else ''}" for k, v in row["searched"].items())
-        table.add_row(row["optimizer"], Text(", ".join(spans)), Text(row["source"]))
-    out.print(table)
+    out.print(explain.listing(known))
 
 
 @app.command()

@@ -1,9 +1,17 @@
 """What a study file means, and what may stand in one, in words."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from optimizers import OPTIMIZERS
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range
+from optimizers import Row as OptimizerRow
 from tuner.data import Facts
+from tuner.owners import Folded, folded, short
 from tuner.space import Dimension, Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
 
@@ -11,7 +19,8 @@ from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
 def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     """What `tuner validate` prints: the question, the data, the space, the budget, the smallest and the largest network."""
     space = Space(spec)
-    low, high = (space.network_size(params, facts.input_shape, facts.outputs) for params in space.extremes())
+    rows = round(facts.rows * (1 - spec.data.validation - spec.data.test))
+    low, high = (space.network_size(params, facts.input_shape, facts.outputs, rows) for params in space.extremes())
     budget = spec.budget
     limits = [f"{trials} trials of {spec.train.epochs} epochs"]
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
@@ -36,36 +45,143 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     return meaning
 
 
+def space_lines(spec: StudySpec) -> list[str]:
+    """The space for a person: the parameters of one optimizer or schedule share a line below what chooses it."""
+    return [line for entry in folded(Space(spec).dimensions) for line in _lines(entry)]
+
+
+def _lines(entry: Folded) -> Iterator[str]:
+    yield _describe(entry.dimension)
+    for owner, dimensions in entry.owners.items():
+        names = short(d.name for d in dimensions)
+        yield f"  {owner}: {'; '.join(f'{names[d.name]} {_values(d)}{_condition(d)}' for d in dimensions)}"
+
+
 def _describe(dimension: Dimension) -> str:
     """One dimension of a space in a line."""
+    return f"{dimension.name}: {_values(dimension)}{_condition(dimension)}"
+
+
+def _values(dimension: Dimension) -> str:
     match dimension.parameter:
         case IntRange(int=(low, high), log=log, step=step):
-            text = f"{low} to {high}{', log' if log else ''}{f', step {step}' if step > 1 else ''}"
+            return f"{low} to {high}{', log' if log else ''}{f', step {step}' if step > 1 else ''}"
         case FloatRange(float=(low, high), log=log, step=step):
-            text = f"{low:g} to {high:g}{', log' if log else ''}{f', step {step:g}' if step else ''}"
+            return f"{low:g} to {high:g}{', log' if log else ''}{f', step {step:g}' if step else ''}"
         case Choice(choice=choices):
-            text = ", ".join(str(choice) for choice in choices)
+            return ", ".join(str(choice) for choice in choices)
         case Fixed(value=value):
-            text = f"{value} (fixed)"
+            return f"{value} (fixed)"
+
+
+def _condition(dimension: Dimension) -> str:
     told = owner_of(dimension.name)[0]  # the name says so
     conditions = [f"{other} is {' or '.join(map(str, wanted))}" for other, wanted in dimension.when.items() if other != told]
-    return f"{dimension.name}: {text}{' when ' + ' and '.join(conditions) if conditions else ''}"
+    return f" when {' and '.join(conditions)}" if conditions else ""
 
 
-def optimizers() -> list[dict[str, Any]]:
-    """What `tuner optimizers` prints: each method with the ranges of its hyper-parameters, what it requires, and its source."""
-    return [
-        {
-            "optimizer": row.name,
-            "searched": {
-                name: {"low": span.low, "high": span.high, "log": span.log}
-                for name, span in {"learning_rate": row.learning_rate, **row.hyper}.items()
-            },
-            "requires": sorted(row.requires),
-            "source": row.source,
-        }
-        for row in OPTIMIZERS.values()
-    ]
+# The methods ------------------------------------------------------------
+
+
+def optimizers() -> dict[str, Any]:
+    """What `tuner optimizers` prints: all methods, wrappers, other systems' versions and schedules, and words for many of them.
+
+    `searched` are the ranges that a study takes over when it leaves the sub-space to the method, `others` those that it must
+    name, `common` what every method takes beside its own.
+    """
+    return {
+        "optimizers": [_method(row) for row in OPTIMIZERS.values()],
+        "wrappers": [
+            {
+                "optimizer": f"{wrapper.name}:<method>",
+                "numbers": _ranges(wrapper.hyper),
+                "requires": sorted(wrapper.requires),
+                "source": wrapper.source,
+            }
+            for wrapper in WRAPPERS.values()
+        ],
+        "aliases": {
+            alias.name: {"method": alias.method, "learning_rate": alias.learning_rate, **alias.hyper, **alias.settled}
+            for alias in ALIASES.values()
+        },
+        "common": _ranges(COMMON),
+        "families": {name: list(methods) for name, methods in FAMILIES.items()},
+        "schedules": [
+            {"schedule": row.name, "numbers": _ranges(row.numbers), "source": row.source} for row in SCHEDULES.values()
+        ],
+        "warmup": _range(WARMUP),
+    }
+
+
+def _method(row: OptimizerRow) -> dict[str, Any]:
+    ranges = {"learning_rate": row.learning_rate, **row.hyper}
+    return {
+        "optimizer": row.name,
+        "family": row.family,
+        "searched": _ranges({name: span for name, span in ranges.items() if span.main}),
+        "others": _ranges({name: span for name, span in ranges.items() if not span.main}),
+        "requires": sorted(row.requires),
+        "source": row.source,
+    }
+
+
+def _ranges(ranges: Mapping[str, Range]) -> dict[str, dict[str, Any]]:
+    return {name: _range(span) for name, span in ranges.items()}
+
+
+def _range(span: Range) -> dict[str, Any]:
+    return {"low": span.low, "high": span.high, "log": span.log, "default": span.default}
+
+
+def listing(known: dict[str, Any]) -> RenderableType:
+    """What `optimizers` gives, for a terminal."""
+    methods = [(_named(row), _spans(row["searched"]), _spans(row["others"]), row["source"]) for row in known["optimizers"]]
+    wrappers = [(_named(row), _spans(row["numbers"]), row["source"]) for row in known["wrappers"]]
+    versions = [(name, alias["method"], _settings(alias)) for name, alias in known["aliases"].items()]
+    words = [(name, ", ".join(members)) for name, members in known["families"].items()]
+    schedules = [(row["schedule"], _spans(row["numbers"]), row["source"]) for row in known["schedules"]]
+    warmup = known["warmup"]
+    return Group(
+        _table(("optimizer", "searched by default", "others, when named", "source"), methods),
+        Text("\nAll of them take these too, when named, and at most one of the three clips:"),
+        Padding(_spans(known["common"]), (0, 1)),
+        Text("\nAround any method that needs gradients only:"),
+        _table(("wrapper", "searched when named", "source"), wrappers),
+        Text("\nAs other systems have them:"),
+        _table(("version", "method", "defaults"), versions),
+        Text('\nIn place of a list of methods, as in optimizer = "all":'),
+        _table(("word", "methods"), words),
+        Text(
+            f"\nSchedules of the learning rate, behind a linear rise for the share warmup, {warmup['low']:g}–{warmup['high']:g}:"
+        ),
+        _table(("schedule", "numbers", "source"), schedules),
+    )
+
+
+def _named(row: Mapping[str, Any]) -> Text:
+    """A method's name; below it the family, and what the rule needs beside the gradient of a batch."""
+    needs = [need for need in row["requires"] if need != "gradient"]
+    parts = [*([row["family"]] if "family" in row else []), *([f"needs {', '.join(needs)}"] if needs else [])]
+    return Text.assemble(row["optimizer"], *((f"\n {part}", "dim") for part in parts))
+
+
+def _settings(alias: Mapping[str, Any]) -> str:
+    """The defaults and settled options of another system's version."""
+    return ", ".join(f"{name} {value}" for name, value in alias.items() if name != "method")
+
+
+def _spans(ranges: Mapping[str, Mapping[str, Any]]) -> str:
+    """Ranges one below the other."""
+    return "\n".join(f"{name} {span['low']:g}–{span['high']:g}{' log' if span['log'] else ''}" for name, span in ranges.items())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    for index, name in enumerate(head):
+        table.add_column(name, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
 
 
 def _bytes(count: float) -> str:

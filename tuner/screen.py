@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.owners import short
 from tuner.store import Row, Store, Study
 from tuner.trial import Epoch, Params, State, ended
 
@@ -142,8 +143,9 @@ def _states(counts: Mapping[State, int]) -> Text:
 
 
 def parameters(params: Params | None) -> str:
-    """Parameters as `name=value` in one line."""
-    return " ".join(f"{name}={_number(value)}" for name, value in (params or {}).items())
+    """Parameters as `name=value` in one line; those of the chosen optimizer and schedule without its name."""
+    given = params or {}
+    return " ".join(f"{label}={_number(given[name])}" for name, label in short(given).items())
 
 
 def _value(row: Row) -> str:

@@ -29,6 +29,7 @@ from tuner.spec import FloatRange, IntRange, StudySpec, values
 from tuner.store import Row
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
+LEARNING = ("tpe", "gp", "cmaes")  # samplers that begin with random trials
 RETRIES = 20  # how often a configuration that was tried before is drawn again
 DUPLICATE = "duplicate_of"
 PRIVATE = "cma:"  # attributes with this prefix hold a pickle and never leave the process
@@ -166,7 +167,8 @@ class Search:
     def _draw(self, number: int, attempt: int) -> dict[str, Value]:
         if self._grid is not None:
             return self.space.nth(int(self._grid[number]))
-        given = self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
+        enqueued = number < len(self.spec.enqueue)
+        given = self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number)
         sampler = self._sampler(number, attempt)
         frozen = self._frozen(number)
         # A study object remembers all trials it has seen for the length of one ask of Optuna's own; a new one has seen nothing.
@@ -185,6 +187,15 @@ class Search:
             return _plain(sampler.sample_independent(study, frozen, name, distribution))
 
         return self.space.choose(suggest)
+
+    def _dealt(self, number: int) -> dict[str, Value]:
+        """The optimizer of a trial before the sampler learns: dealt like cards, where chance alone would leave some out."""
+        chosen = self.space.free.get("optimizer")
+        if self.spec.sampler.name not in LEARNING or number >= self.spec.sampler.startup or chosen is None or chosen.when:
+            return {}
+        methods = values(chosen.parameter)
+        rounds, place = divmod(number, len(methods))
+        return {"optimizer": methods[np.random.default_rng((self.spec.seed, rounds)).permutation(len(methods))[place]]}
 
     def _shuffled_grid(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.random.default_rng(self.spec.seed).permutation(int(self.space.size))

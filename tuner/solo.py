@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 import models
 import optimizers
 from models.layers import initialise, set_hyper
+from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
 from optimizers.schedules import Chosen
 from tuner.data import Data, Split, class_weights, order
@@ -162,7 +163,7 @@ class Solo:
             return True
         if self._space.network is None or self._space.network.convolutional:
             return False
-        steps = self._study.steps(configuration.batch_size)
+        steps = self._study.steps(configuration.batch_size or self._study.rows)
         return steps * (XLA_WINS_A_STEP + XLA_WINS_A_WEIGHT * _count(model)) > XLA_COMPILES
 
     def _labels(self, trial: Trial, epoch: int) -> dict[str, str]:
@@ -379,7 +380,7 @@ class _Graph:
     ) -> None:
         self.model, self._study, self._traced = model, study, traced
         self.parameters = _count(model)
-        self._batch = configuration.batch_size
+        self._batch = configuration.batch_size or study.rows
         self._optimizer = _rule(configuration, study.steps(self._batch))
         self._optimizer.build(model.trainable_variables)
         self._loss_scale = LossScale() if study.scales_loss else None
@@ -440,6 +441,8 @@ class _Graph:
             tf.concat([tf.fill([N - last], 1 / B), tf.fill([last], 1 / last), tf.zeros([B - last])], axis=0), [T, B]
         )
         share_T = tf.constant([B / N] * (T - 1) + [last / N])
+        if "snapshot" in self._optimizer.row.requires:
+            self._take_snapshot(rows_TB, share_TB, share_T)
 
         def step(t: tf.Tensor, means: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return t + 1, means + share_T[t] * self._step(rows_TB[t], share_TB[t])
@@ -448,18 +451,46 @@ class _Graph:
 
     def _step(self, rows: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         """Update the weights from one batch of `rows` [B]; `share` [B] is each row's part in a mean. Its loss and metric, [2]."""
-        study, variables = self._study, self.model.trainable_variables
-        y, weights = tf.gather(study.y, rows), tf.gather(study.weights, rows) * share[:, None]
+        variables = self.model.trainable_variables
+        if "closure" in self._optimizer.row.requires:
+            closure = self._closure(rows, share)
+            passed = self._optimizer.descend(closure, variables)
+            closure.keep(passed)
+            return tf.stack([passed.loss, passed.outputs])
         with tf.GradientTape() as tape:
-            out = tf.cast(self.model(study.inputs(rows), training=True), tf.float32)
-            loss = tf.reduce_sum(weights[:, 0] * study.task.losses(y, out)) + sum(self.model.losses)
+            loss, measured = self._loss(rows, share)
             target = loss if self._loss_scale is None else self._loss_scale.up(loss)
         gradients = tape.gradient(target, variables)
         if self._loss_scale is None:
             self._optimizer.apply(gradients, variables)
         else:
             self._loss_scale.apply(self._optimizer, gradients, variables)
-        return tf.stack([loss, tf.reduce_sum(weights[:, 1] * study.task.measure(y, out))])
+        return tf.stack([loss, measured])
+
+    def _loss(self, rows: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The loss of a batch with penalties, and its metric."""
+        study = self._study
+        y, weights = tf.gather(study.y, rows), tf.gather(study.weights, rows) * share[:, None]
+        out = tf.cast(self.model(study.inputs(rows), training=True), tf.float32)
+        loss = tf.reduce_sum(weights[:, 0] * study.task.losses(y, out)) + sum(self.model.losses)
+        return loss, tf.reduce_sum(weights[:, 1] * study.task.measure(y, out))
+
+    def _closure(self, rows: tf.Tensor, share: tf.Tensor) -> Closure:
+        model = self.model
+        return Closure(lambda: self._loss(rows, share), model.trainable_variables, model.non_trainable_variables)
+
+    def _take_snapshot(self, rows_TB: tf.Tensor, share_TB: tf.Tensor, share_T: tf.Tensor) -> None:
+        """The gradient of all rows at the weights as they are, and these weights, for the epoch's steps to refer to."""
+        variables = self.model.trainable_variables
+        values = values_of(variables)
+
+        def add(t: tf.Tensor, total: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            grads = self._closure(rows_TB[t], share_TB[t]).gradient(values).grads
+            return t + 1, [known + tf.cast(share_T[t], g.dtype) * g for known, g in zip(total, grads, strict=True)]
+
+        start = (0, [tf.zeros_like(value) for value in values])
+        total = tf.while_loop(lambda t, _: t < rows_TB.shape[0], add, start, parallel_iterations=1)[1]
+        self._optimizer.take_snapshot(variables, total)
 
     def _held_out(self) -> tf.Tensor:
         """The predictions [V, C] at the point to be evaluated; the weights are the old ones afterwards, to the bit."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from models import NETWORKS, Network
-from optimizers import COMMON, SCHEDULES, find
+from optimizers import SCHEDULES, Row, find
 from tuner.errors import BadInput
 from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, owner_of, values
 from tuner.trial import Params, Value
@@ -53,21 +53,23 @@ class Dimension:
 class Configuration:
     """A trial's parameters with every default filled in, sorted by who needs them.
 
-    `schedule` holds the schedule's name, the share of the training that is warm-up, and the numbers of every schedule; it is None
-    in a study that names none of them.
+    `batch_size` is None for an optimizer that takes all rows at once. `schedule` is None in a study that names none.
     """
 
     network: Mapping[str, Value]
     optimizer: str
     learning_rate: float
     hyper: Mapping[str, float]
-    batch_size: int
+    batch_size: int | None
     schedule: "Scheduled | None" = None
 
 
 @dataclass(frozen=True)
 class Scheduled:
-    """How the learning rate of a trial changes; `numbers` carry the schedule's name in front, as in `cosine.floor`."""
+    """How the learning rate of a trial changes.
+
+    `warmup` is a share of the training; `numbers` are those of every schedule, with its name in front, as in `cosine.floor`.
+    """
 
     name: str
     warmup: float
@@ -103,14 +105,14 @@ class Space:
                 yield Dimension(f"{name}_{layer}", parameter, {**when, **condition})
 
     def _natural_condition(self, name: str) -> dict[str, tuple[Value, ...]]:
-        """A hyper-parameter of some optimizers exists only for these."""
+        """A hyper-parameter of some optimizers exists only for these, and so does the batch size."""
         chooser, owner = owner_of(name)
         if owner:
             return {chooser: (owner,)} if chooser in self.spec.search else {}
         chosen = self.spec.search.get("optimizer")
-        if chosen is None or self.network is None or name in COMMON or name in self.network.parameters:
+        if chosen is None or self.network is None or name in self.network.parameters:
             return {}
-        takes = tuple(o for o in values(chosen) if name in find(str(o)).hyper)
+        takes = tuple(o for o in values(chosen) if name in _taken(find(str(o))))
         return {"optimizer": takes} if takes and len(takes) < len(values(chosen)) else {}
 
     def choose(self, suggest: Callable[[Dimension], Value]) -> dict[str, Value]:
@@ -164,7 +166,7 @@ class Space:
         row = find(str(everything["optimizer"]))
         own = {name.removeprefix(f"{row.name}."): value for name, value in params.items() if name.startswith(f"{row.name}.")}
         everything |= own
-        hyper = {name: float(everything[name]) for name in (*row.hyper, *COMMON) if name in everything}
+        hyper = {name: float(everything[name]) for name in row.ranges if name in everything}
         training = {name for name in params if name in (*TRAINING, *hyper) or "." in name}
         mine = {name: value for name, value in params.items() if name not in training}
         if self.network is not None:
@@ -174,7 +176,7 @@ class Space:
             optimizer=row.name,
             learning_rate=float(everything.get("learning_rate", row.learning_rate.default)),
             hyper=hyper,
-            batch_size=int(everything["batch_size"]),
+            batch_size=None if "full_batch" in row.requires else int(everything["batch_size"]),
             schedule=self._schedule(everything) if self._scheduled else None,
         )
 
@@ -199,7 +201,8 @@ class Space:
         """What must be equal for two trials to share one compiled graph."""
         configuration = self.configuration(params)
         shaping = {name: value for name, value in configuration.network.items() if name not in self.tensors}
-        shaping |= {"batch_size": configuration.batch_size, "optimizer": configuration.optimizer}
+        shaping |= {"optimizer": configuration.optimizer}
+        shaping |= {} if configuration.batch_size is None else {"batch_size": configuration.batch_size}
         shaping |= {f"hyper:{name}": True for name in configuration.hyper}
         return tuple(sorted(shaping.items()))
 
@@ -213,13 +216,13 @@ class Space:
         high = self.choose(lambda d: max(values(d.parameter), key=numeric))
         return low, high
 
-    def network_size(self, params: Params, input_shape: tuple[int, ...], outputs: int) -> Size | None:
-        """Weights and training memory of these parameters by formula; None for a user's function."""
+    def network_size(self, params: Params, input_shape: tuple[int, ...], outputs: int, rows: int) -> Size | None:
+        """Weights and training memory of these parameters by formula, with `rows` to train on; None for a user's function."""
         if self.network is None:
             return None
         configuration = self.configuration(params)
         weights, activations = self.network.size(configuration.network, input_shape, outputs)
-        return Size(weights, 4 * (4 * weights + 2 * activations * configuration.batch_size))
+        return Size(weights, 4 * (4 * weights + 2 * activations * (configuration.batch_size or rows)))
 
 
 def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -> None:
@@ -232,14 +235,19 @@ def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -
         raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
     _, high = space.extremes()
     batch = space.configuration(high).batch_size
-    if batch > rows:
+    if batch is not None and batch > rows:
         raise BadInput(f"search.batch_size: {batch} is more than the {rows} training rows")
-    size = space.network_size(high, input_shape, outputs)
+    size = space.network_size(high, input_shape, outputs, rows)
     if size is not None and (size.parameters > MAX_PARAMETERS or size.bytes > MAX_BYTES):
         raise BadInput(
             f"search: the largest network has {size.parameters:,} weights and needs {size.bytes / 2**30:,.0f} GiB; "
             f"allowed are {MAX_PARAMETERS:,} and {MAX_BYTES // 2**30} GiB"
         )
+
+
+def _taken(row: Row) -> set[str]:
+    """What of the training parameters an optimizer takes beside the rate."""
+    return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
 
 
 def _integers(parameter: Conditional | None, default: Any) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models import NETWORKS
-from optimizers import COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, Range, Row, find
+from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.trial import Value
@@ -315,7 +315,8 @@ class StudySpec(Frozen):
 
 def known_parameters(spec: StudySpec) -> dict[str, Any]:
     """Name → limits of everything `[search]` may name without an owner; a user's function takes other names as well."""
-    hypers = {name: limits for row in OPTIMIZERS.values() for name, limits in row.hyper.items()}
+    rows = (*OPTIMIZERS.values(), *WRAPPERS.values())
+    hypers = {name: limits for row in rows for name, limits in row.hyper.items()}
     network: Mapping[str, Any] = {} if spec.model.is_code else NETWORKS[spec.model.name].parameters
     chosen = dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule"))
     return {**network, **hypers, **COMMON, **chosen, "warmup": WARMUP}
@@ -394,7 +395,7 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
     """Why a parameter cannot have this value; empty when it can."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "optimizer":
-        return "" if _row(str(value)) else f"is no optimizer{_nearest(str(value), [*FAMILIES, *OPTIMIZERS])}"
+        return _refuses_optimizer(str(value))
     if name == "schedule":
         return "" if value in SCHEDULES else f"is no schedule{_nearest(str(value), SCHEDULES)}"
     if name == "batch_size":
@@ -405,6 +406,17 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
         top = 1.0 if limits.high <= 1.0 and not limits.log else math.inf  # decay rates lie between 0 and 1
         return "" if number and 0.0 <= value <= top else f"is not a number from 0 to {top:g}"  # type: ignore[operator]
     return limits.refuses(value) if limits is not None else ""
+
+
+def _refuses_optimizer(name: str) -> str:
+    """Why there is no such optimizer; empty when there is."""
+    wrapped = [f"{wrapper}:{method}" for wrapper in WRAPPERS for method in OPTIMIZERS]
+    try:
+        find(name)
+    except ValueError as error:
+        near = f"; {error}" if name in wrapped else _nearest(name, [*FAMILIES, *OPTIMIZERS, *wrapped, *ALIASES])
+        return f"is no optimizer{near or '; `tuner optimizers` lists them'}"
+    return ""
 
 
 def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[str]:
@@ -454,6 +466,10 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
         yield f"objective.metric: no metric {spec.objective.metric!r}{_nearest('val_' + name, allowed)}"
     if not spec.objective.metric.startswith("val_"):
         yield f"objective.metric: search on validation data: val_{name}, not {name}"
+    if spec.train.precision == "mixed_float16" and "optimizer" in spec.search:
+        chosen = [str(value) for value in values(spec.search["optimizer"])]
+        if asks := [name for name in chosen if (row := _row(name)) and not row.gradient_only]:
+            yield f"train.precision: no loss is scaled for {asks[0]}; allowed: float32, mixed_bfloat16"
     if spec.sampler.name == "grid":
         continuous = [n for n, p in spec.search.items() if isinstance(p, FloatRange) and p.step is None]
         if continuous:

@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -22,6 +23,9 @@ SCALE = ((0.0, GREY), (0.5, BLUE), (1.0, ORANGE))  # worst to best, or oldest to
 STATES = {"COMPLETE": BLUE, "PRUNED": GREY, "FAIL": RED, "RUNNING": GREEN, "WAITING": GREY}
 LONG = 20  # characters of a choice on an axis
 FEW = 10  # whole numbers across so small a span get whole ticks
+IMPORTANT = 15  # parameters whose importance is drawn
+LINE = 24  # pixels of a value in a strip
+FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
 
 Polish = Callable[[go.Figure], None]
@@ -43,6 +47,17 @@ def dress(figure: go.Figure, polish: Polish) -> go.Figure:
     return figure.for_each_annotation(lambda text: text.update(text=_plain(text.text)))
 
 
+def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> float | None:
+    """The worst value that is drawn where it is; None when all are.
+
+    One diverged trial would squeeze all others into a line.
+    """
+    middle, top = median(values), (max if maximise else min)(values)
+    edge = middle - far * (top - middle)
+    beyond = min(values) < edge if maximise else max(values) > edge
+    return edge if beyond and top != middle else None
+
+
 def history(figure: go.Figure) -> None:
     """Blue points, the best so far as steps."""
     points, line, *_ = figure.data
@@ -57,10 +72,23 @@ def curves(figure: go.Figure) -> None:
 
 
 def importance(figure: go.Figure) -> None:
-    """Bars from 0; the names need no axis title."""
+    """Bars from 0, the longest of them; the names need no axis title."""
     figure.update_traces(marker={"color": BLUE}, showlegend=False)
     figure.update_xaxes(title="Share of importance", range=[0, 1.2 * max(figure.data[0].x)])  # room for the numbers
-    figure.update_yaxes(title=None)
+    figure.update_yaxes(title=None, range=top_bars(len(figure.data[0].y)))
+
+
+def importance_still(axes: Axes) -> Axes:
+    """The longest bars; Optuna's texts beside the others would stand outside."""
+    axes.set_ylim(*top_bars(len(axes.patches)))
+    for text in axes.texts:
+        text.set_clip_on(True)
+    return axes
+
+
+def top_bars(count: int) -> tuple[float, float]:
+    """The part of the axis with the longest bars, of which the last stands on top."""
+    return max(0, count - IMPORTANT) - 0.5, count - 0.5
 
 
 def slices(figure: go.Figure) -> None:
@@ -96,6 +124,13 @@ def parallel(figure: go.Figure) -> None:
     figure.update_layout(margin={"l": 80})
 
 
+def choices(figure: go.Figure) -> None:
+    """As high as there are values, whose names Plotly shows as they stand."""
+    labels = figure.layout.yaxis.ticktext
+    figure.update_yaxes(ticktext=[html.escape(label, quote=False) for label in labels], automargin=True)
+    figure.update_layout(height=120 + LINE * len(labels))
+
+
 def edf(figure: go.Figure) -> None:
     """One line needs no legend."""
     figure.update_traces(line={"color": BLUE, "width": 2}, showlegend=False)
@@ -129,7 +164,12 @@ def _bare(label: str) -> str:
 
 def _plain(label: str) -> str:
     """A label that Plotly shows as it stands, without reading tags in it; a long one is cut."""
-    return html.escape(label if len(label) <= LONG else f"{label[: LONG - 1]}…", quote=False)
+    return html.escape(cut(label), quote=False)
+
+
+def cut(label: str) -> str:
+    """A label that is short enough for an axis."""
+    return label if len(label) <= LONG else f"{label[: LONG - 1]}…"
 
 
 # PNG files ------------------------------------------------------------

@@ -13,16 +13,21 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from tuner.owners import Folded, folded, is_owned, own, short
+from tuner.review.choices import Tally, compared, tallies
+from tuner.review.choices import own as own_of_choice
 from tuner.review.plots import KINDS, Plot, plot, pngs
-from tuner.review.results import Review, Totals, load, totals
+from tuner.review.results import Ranked, Review, Totals, load, totals
+from tuner.review.strips import VALUES
 from tuner.space import Dimension
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec
 from tuner.store import Row, Store, Study
-from tuner.trial import State, Value
+from tuner.trial import Params, State, Value
 
 LEADERS = 20
 FAILURES = 50
 CHOICES = 12
+NONE = "–"
 PACKAGES = ("keras-lanes-tuner", "tensorflow", "keras", "optuna", "numpy", "plotly")
 
 
@@ -103,6 +108,7 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
         "outcome": ("Outcome", _outcome(review)),
         "trust": ("How far to trust this", _caveats(review)),
         "leaderboard": ("Leaderboard", _leaders(review)),
+        **({"choices": ("Choices side by side", _choices(review))} if compared(review) else {}),
         "plots": ("Plots", _plots(review, plots)),
         "space": ("Search space", _space(review)),
         "failures": ("Failures", _failures(review)),
@@ -118,11 +124,12 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
 def _opening(review: Review) -> Iterator[Markup]:
     spec, rows = review.study.spec, review.rows
     best, searched = ("highest" if spec.objective.maximise else "lowest"), len(review.space.free)
+    question = f"Which {spec.model.name} on {spec.data.source} has the {best} {spec.objective.metric}?"
+    space = f"Searched: {_count(searched, 'parameter')}{_at_once(review)}"
     yield tag("h1", review.study.name)
     yield tag(
         "p",
-        f"Which {spec.model.name} on {spec.data.source} has the {best} {spec.objective.metric}? Searched: "
-        f"{_count(searched, 'parameter')}, in {_count(len(rows), 'trial')} of up to {_count(spec.train.epochs, 'epoch')}.",
+        f"{question} {space}, in {_count(len(rows), 'trial')} of up to {_count(spec.train.epochs, 'epoch')}.",
         class_="lead",
     )
     ended = sum(row.state.ended for row in rows)
@@ -130,6 +137,15 @@ def _opening(review: Review) -> Iterator[Markup]:
         yield tag("p", f"The study was stopped: {review.study.stopped}.", class_="quiet")
     elif ended < len(rows):
         yield tag("p", f"The study is not over: {ended:,} of {_count(len(rows), 'trial')} have ended.", class_="quiet")
+
+
+def _at_once(review: Review) -> str:
+    """How many of the searched parameters a trial has, where it has not all of them."""
+    counts = [len(review.space.free.keys() & row.params) for row in review.rows if row.params]
+    if not counts or max(counts) == len(review.space.free):
+        return ""
+    low, high = min(counts), max(counts)
+    return f", of which a trial has {low if low == high else f'{low} to {high}'}"
 
 
 def _outcome(review: Review) -> Markup:
@@ -184,23 +200,55 @@ def _leaders(review: Review) -> Markup:
     ranked = review.ranked[:LEADERS]
     if not ranked:
         return tag("p", "No trial has completed yet.")
-    names = [dimension.name for dimension in review.varied]
-    rows = [
-        [
-            str(e.rank),
-            str(e.row.number),
-            _value(e.value),
-            f"{e.row.parameters:,}",
-            *(_value((e.row.params or {}).get(n)) for n in names),
-        ]
-        for e in ranked
-    ]
+    shared = [d for d in review.varied if not is_owned(d.name)]
+    folds = len(shared) < len(review.varied)
+    rows = [_leader(entry, [d.name for d in shared], folds=folds) for entry in ranked]
     caption = f"The best {len(ranked)} of {_count(len(review.ranked), 'complete trial')}; equal values share a rank"
+    names = [d.name for d in shared] + (["Own parameters"] if folds else [])
     head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *names]
-    textual = {
-        i for i, d in enumerate(review.varied, 4) if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str)
-    }
-    return _table(caption, head, rows, right=set(range(len(head))) - textual)
+    textual = {i for i, d in enumerate(shared, 4) if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str)}
+    long = {len(head) - 1} if folds else set()
+    return _table(caption, head, rows, right=set(range(len(head))) - textual - long, long=long)
+
+
+def _leader(entry: Ranked, shared: Sequence[str], *, folds: bool) -> list[str]:
+    """A line of the leaderboard; what belongs to one optimizer or schedule is folded into one cell."""
+    row, params = entry.row, entry.row.params or {}
+    cells = [str(entry.rank), str(row.number), _value(entry.value), f"{row.parameters:,}"]
+    return [*cells, *(_value(params.get(name)) for name in shared), *([_words(own(params))] if folds else [])]
+
+
+def _choices(review: Review) -> Markup:
+    """A table per choice, one row per value."""
+    says = (
+        "Each line is a value of the choice, best first by the best value that one of its trials reached; a pruned trial counts "
+        "with what it had reached, and trials are pruned at different epochs. The search does not share out its trials evenly: a "
+        "value that many trials chose has the better best by luck alone, and few trials say little. Failed trials have no value. "
+        "Seconds an epoch are a mean without each trial's first epoch, which may include compiling."
+    )
+    return join([tag("p", says, class_="quiet"), *(_side_by_side(review, name) for name in compared(review))])
+
+
+def _side_by_side(review: Review, name: str) -> Markup:
+    found = tallies(review, name)
+    tried = sum(tally.trials > 0 for tally in found)
+    shown = f"the first {VALUES} of them" if len(found) > VALUES else "best and median"
+    caption = f"{tried} of {_count(len(found), 'value')} tried; {shown}, in {review.study.spec.objective.metric}"
+    head = [name, "Best", "Median", "Trials", "Complete", "Pruned", "Failed", "Seconds an epoch", "Best trial"]
+    rows = [_tally(tally) for tally in found[:VALUES]]
+    mine = [own_of_choice(review, name, tally.best.row) if tally.best else {} for tally in found[:VALUES]]
+    if any(mine):
+        head, rows = [*head, "Its own parameters"], [[*row, _words(params)] for row, params in zip(rows, mine, strict=True)]
+    return join([tag("h3", name), _table(caption, head, rows, right=set(range(1, 9)), long={9})])
+
+
+def _tally(tally: Tally) -> list[str]:
+    if not tally.trials:
+        return [tally.choice, "not tried", NONE, "0", *[NONE] * 5]
+    counts = [tally.trials, *(tally.states.get(state, 0) for state in (State.COMPLETE, State.PRUNED, State.FAILED))]
+    best, number = (_value(tally.best.value), str(tally.best.row.number)) if tally.best else (NONE, NONE)
+    seconds = NONE if tally.seconds is None else f"{tally.seconds:.2g}"
+    return [tally.choice, best, _value(tally.median), *(f"{count:,}" for count in counts), seconds, number]
 
 
 def _plots(review: Review, plots: Mapping[str, Plot]) -> Markup:
@@ -229,7 +277,8 @@ def _figure(review: Review, kind: str, name: str, figure: Any) -> Markup:
     """The place of a figure and its data; Plotly writes JSON without a `<` that could end the script early."""
     key = f"figure-{name}"
     data = Markup(figure.to_json())
-    place = tag("div", class_="plot", role="img", aria_label=_alternative(review, kind, name), data_figure=key)
+    height = {"style": f"height: {figure.layout.height}px"} if figure.layout.height else {}
+    place = tag("div", class_="plot", role="img", aria_label=_alternative(review, kind, name), data_figure=key, **height)
     return tag("div", place, tag("script", data, type="application/json", id=key), class_="part")
 
 
@@ -246,12 +295,33 @@ def _alternative(review: Review, kind: str, name: str) -> str:
 
 
 def _space(review: Review) -> Markup:
-    rows = [
-        [d.name, *_describe(d), _condition(d), f"{review.importance[d.name]:.2f}" if d.name in review.importance else "–"]
-        for d in review.space.dimensions
-    ]
-    caption = f"The {_count(len(rows), 'parameter')} of the study"
+    dimensions = review.space.dimensions
+    rows = [line for entry in folded(dimensions) for line in _folded(review, entry)]
+    grouped = any(is_owned(d.name) for d in dimensions)
+    below = "; those of one optimizer or schedule share a line below what chooses it, and their importance is added up"
+    caption = f"The {_count(len(dimensions), 'parameter')} of the study{below if grouped else ''}"
     return _table(caption, ["Parameter", "Kind", "Values", "Steps", "Only when", "Importance"], rows, right={5}, long={2, 4})
+
+
+def _folded(review: Review, entry: Folded) -> Iterator[list[str]]:
+    """A line for a parameter, and one for each owner below it."""
+    dimension = entry.dimension
+    yield [dimension.name, *_describe(dimension), _condition(dimension), _share(review, [dimension])]
+    for owner, mine in entry.owners.items():
+        names = short(d.name for d in mine)
+        text = "; ".join(f"{names[d.name]} {_briefly(d)}" for d in mine)
+        yield [f"↳ {owner}", f"{len(mine)} of its own", text, "–", _condition(mine[0]), _share(review, mine)]
+
+
+def _share(review: Review, dimensions: Sequence[Dimension]) -> str:
+    shares = [review.importance[d.name] for d in dimensions if d.name in review.importance]
+    return f"{sum(shares):.2f}" if shares else "–"
+
+
+def _briefly(dimension: Dimension) -> str:
+    """Values and steps in a few words."""
+    _, among, steps = _describe(dimension)
+    return f"{among} {steps}" if steps == "by factors" else among
 
 
 def _describe(dimension: Dimension) -> tuple[str, str, str]:
@@ -332,6 +402,13 @@ def _value(value: Value | None) -> str:
         case float():
             return f"{value:.5g}"
     return str(value)
+
+
+def _words(params: Params) -> str:
+    """Parameters as a person says them: `learning_rate 0.012, beta_1 0.87`; no line breaks between a name and its value."""
+    *others, last = [f"{name} {_value(value)}" for name, value in params.items()] or [NONE]
+    pieces = [*(f"{text}," for text in others), last]
+    return Markup(" ".join(tag("span", piece, class_="whole") for piece in pieces))
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,4 +1,5 @@
-"""The plots of a study: Optuna's own, on Plotly for the page and on Matplotlib for files; the learning curves are ours.
+"""The plots of a study: Optuna's own, on Plotly for the page and on Matplotlib for files; the learning curves
+and the strips of choices are ours.
 
 Optuna offers each plot twice under one name and signature, so a kind is written once and takes the library as an argument. What
 is drawn is bounded, so that 3,000 trials make a plot that can still be read and moved.
@@ -10,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +25,9 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.visualization import matplotlib as still
 
 from tuner.errors import BadInput
-from tuner.review import looks
-from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED
+from tuner.owners import is_owned
+from tuner.review import looks, strips
+from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, clipped
 from tuner.review.results import Ranked, Review, optuna_study, placeholder
 from tuner.trial import Epoch, State
 
@@ -35,7 +36,6 @@ LINES = 120  # trials in the parallel coordinates and in a contour, whose size g
 CURVES = 50  # learning curves of complete trials, and as many of the others
 BARS = 500  # trials in the timeline
 SLICES = 6  # parameters that get a slice; of the first three, each pair gets a contour
-FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 CURVE_FAR = 50  # the same for the points of learning curves, which begin far away
 
 
@@ -106,17 +106,6 @@ def _quiet() -> Iterator[None]:
 # What is drawn ------------------------------------------------------------
 
 
-def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> float | None:
-    """The worst value that is drawn where it is; None when all are.
-
-    One diverged trial would squeeze all others into a line.
-    """
-    middle, top = median(values), (max if maximise else min)(values)
-    edge = middle - far * (top - middle)
-    beyond = min(values) < edge if maximise else max(values) > edge
-    return edge if beyond and top != middle else None
-
-
 def _edge(review: Review) -> float | None:
     return clipped([entry.value for entry in review.ranked], maximise=review.study.spec.objective.maximise)
 
@@ -151,6 +140,11 @@ def _important(review: Review) -> list[str]:
     """The free parameters of the complete trials, the most important first; in the order of the space while none is known."""
     present = {name for entry in review.ranked for name in entry.row.params or {}}
     return [name for name in (review.importance or review.space.free) if name in present]
+
+
+def _across(review: Review) -> list[str]:
+    """The axes of the parallel coordinates: of what belongs to one optimizer or schedule only what all of the trials have."""
+    return [name for name in _important(review) if not is_owned(name) or all(name in (e.row.params or {}) for e in review.ranked)]
 
 
 def _pairs(review: Review) -> list[tuple[str, str]]:
@@ -196,6 +190,12 @@ def _lacks_parameters(review: Review) -> str:
     return "" if len(_important(review)) >= 2 else "Fewer than two parameters are searched; there is nothing to compare."
 
 
+def _lacks_axes(review: Review) -> str:
+    if lacking := _lacks_parameters(review):
+        return lacking
+    return "" if len(_across(review)) >= 2 else "The complete trials share fewer than two parameters; there is nothing to cross."
+
+
 def _lacks_slice(review: Review) -> str:
     return _lacks_trials(2)(review) or ("" if _important(review) else "Every parameter is fixed.")
 
@@ -223,7 +223,8 @@ def _history(review: Review, library: Library) -> Mapping[str, Any]:
 
 
 def _importance(review: Review, library: Library) -> Mapping[str, Any]:
-    return {"importance": library.plot_param_importances(_visible(review, len(review.rows)))}
+    drawn = library.plot_param_importances(_visible(review, len(review.rows)))
+    return {"importance": looks.importance_still(drawn) if library is still else drawn}
 
 
 def _slices(review: Review, library: Library) -> Mapping[str, Any]:
@@ -239,8 +240,12 @@ def _contours(review: Review, library: Library) -> Mapping[str, Any]:
 
 def _parallel(review: Review, library: Library) -> Mapping[str, Any]:
     visible, metric = _visible(review, LINES), review.study.spec.objective.metric
-    figure = visualization.plot_parallel_coordinate(visible, params=_important(review), target_name=metric)
+    figure = visualization.plot_parallel_coordinate(visible, params=_across(review), target_name=metric)
     return {"parallel": looks.parallel_still(figure) if library is still else figure}
+
+
+def _choices(review: Review, library: Library) -> Mapping[str, Any]:
+    return strips.draw(review, still=library is still)
 
 
 def _edf(review: Review, library: Library) -> Mapping[str, Any]:
@@ -378,14 +383,25 @@ def _note_curves(review: Review) -> str:
     return f"{part} {'Some points lie beyond the axis.' if cut else ''}".strip()
 
 
+def _note_parallel(review: Review) -> str:
+    folded = len(_important(review)) - len(_across(review))
+    part = f"{folded} parameters of one optimizer or schedule each are left out; the leaderboard has them." if folded else ""
+    return f"{part} {_note_sample(LINES)(review)}".strip()
+
+
 def _note_timeline(review: Review) -> str:
     begun = sum(row.started is not None for row in review.rows)
     return f"Drawn are the last {BARS} of {begun:,} trials." if begun > BARS else ""
 
 
-def _note_few(review: Review) -> str:
-    count = len(review.ranked)
-    return f"With {count} complete trials the order is a hint at most." if count < 50 else ""
+def _note_importance(review: Review) -> str:
+    count, names = len(review.ranked), _important(review)
+    says = [
+        f"Drawn are the first {looks.IMPORTANT} of {len(names)} parameters." if len(names) > looks.IMPORTANT else "",
+        f"With {count} complete trials the order is a hint at most." if count < 50 else "",
+        "What belongs to one optimizer or schedule rests on the few trials that have it." if any(map(is_owned, names)) else "",
+    ]
+    return " ".join(filter(None, says))
 
 
 KINDS: Mapping[str, Kind] = {
@@ -405,6 +421,16 @@ KINDS: Mapping[str, Kind] = {
         looks.curves,
         _note_curves,
     ),
+    "choices": Kind(
+        "Choices side by side",
+        "Each point is the best value that a trial reached: filled when it was complete, a ring when it was pruned, and trials "
+        "are pruned at different epochs. Behind each name stands how many trials chose it: few say little, and the best of many "
+        "is better by luck alone. Failed trials have no value.",
+        strips.lacks,
+        _choices,
+        looks.choices,
+        strips.note,
+    ),
     "importance": Kind(
         "Importance",
         "How differently the best tenth of the complete trials chose each parameter (PED-ANOVA; the shares add up to 1). Pruned "
@@ -412,7 +438,7 @@ KINDS: Mapping[str, Kind] = {
         _lacks_parameters,
         _importance,
         looks.importance,
-        _note_few,
+        _note_importance,
     ),
     "edf": Kind(
         "Distribution",
@@ -444,10 +470,10 @@ KINDS: Mapping[str, Kind] = {
         "Parallel coordinates",
         "Each line is a complete trial across its parameters, grey for the worst, orange for the best. None means that the trial "
         "does not have the parameter.",
-        _lacks_parameters,
+        _lacks_axes,
         _parallel,
         looks.parallel,
-        _note_sample(LINES),
+        _note_parallel,
         wide=True,
     ),
     "timeline": Kind(
