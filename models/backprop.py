@@ -1,4 +1,4 @@
-"""Back-propagation written out: the gradients of a perceptron by formula, without automatic differentiation.
+"""Back-propagation written out: the gradients of a perceptron and of a convolution by formula, without automatic differentiation.
 
 Lecture part II, with its indices corrected. For one sample x_0 with its target y the forward pass is, for l = 1, ..., L,
 
@@ -248,3 +248,51 @@ def _dense(layer: FullyConnected) -> Dense:
     """The weights of a layer in the dtype that it computes in."""
     kernel, bias = (None if v is None else ops.cast(v, layer.compute_dtype) for v in (layer.kernel, layer.bias))
     return Dense(kernel, bias, layer.activation)
+
+
+# The convolution ---------------------------------------------------------------------------------------------------------------
+
+
+def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """u(i, j, f) = b_f + Σ_{p<FH} Σ_{q<FW} Σ_c w(p, q, c, f) x(iS + p - P, jS + q - P, c), with zeros around the image.
+
+    S is the stride, P the padding; `x` [B, H, W, C], kernel [FH, FW, C, F], bias [F] or None, result [B, OH, OW, F]. Lecture 1.2,
+    where the sums run one tap too far and channels, stride and padding are left out. The kernel is not turned round: it is a
+    fully connected layer, the same one for every patch of the image.
+    """
+    u = ops.einsum("bijpqc,pqcf->bijf", _patches(x, _taken(x, kernel, stride, padding)), kernel)
+    return u if bias is None else u + bias
+
+
+def convolution_backward(
+    x: Tensor, kernel: Tensor, slope: Tensor, *, stride: int = 1, padding: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """∂f/∂x [B, H, W, C], ∂f/∂w [FH, FW, C, F] and ∂f/∂b [F] from `slope` = ∂f/∂u [B, OH, OW, F].
+
+    "The principle is the same" (lecture 2.2): λ xᵀ for the kernel, summed over the patches because they share it; and Wᵀ λ for
+    every patch, whose elements are added where they were taken from.
+    """
+    taken = _taken(x, kernel, stride, padding)
+    to_kernel = ops.einsum("bijpqc,bijf->pqcf", _patches(x, taken), slope)
+    to_patches = ops.einsum("bijf,pqcf->bijpqc", slope, kernel)
+    return ops.einsum("pih,qjw,bijpqc->bhwc", *taken, to_patches), to_kernel, ops.sum(slope, axis=(0, 1, 2))
+
+
+def _patches(x: Tensor, taken: tuple[Tensor, Tensor]) -> Tensor:
+    """What the kernel sees of `x` [B, H, W, C] from each place: [B, OH, OW, FH, FW, C]."""
+    return ops.einsum("pih,qjw,bhwc->bijpqc", *taken, x)
+
+
+def _taken(x: Tensor, kernel: Tensor, stride: int, padding: int) -> tuple[Tensor, Tensor]:
+    """1 where output i takes input h = iS + p - P with tap p, else 0: [FH, OH, H] for the height, [FW, OW, W] for the width."""
+
+    def along(extent: int, taps: int) -> Tensor:
+        p, i, h = np.ogrid[:taps, : output_size(extent, taps, stride, padding), :extent]
+        return ops.cast(h == i * stride + p - padding, x.dtype)
+
+    return along(x.shape[1], kernel.shape[0]), along(x.shape[2], kernel.shape[1])
+
+
+def output_size(extent: int, taps: int, stride: int, padding: int) -> int:
+    """OH = (H + 2P - FH) / S + 1, rounded down. Lecture 1.2."""
+    return (extent + 2 * padding - taps) // stride + 1

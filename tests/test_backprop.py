@@ -67,7 +67,7 @@ def central(f, a, h=1e-6):
     return found
 
 
-def close(mine, its, **tolerance):
+def check_close(mine, its, **tolerance):
     for a, b in zip(tf.nest.flatten(mine), tf.nest.flatten(its), strict=True):
         np.testing.assert_allclose(a, b, **(tolerance or EXACT))
 
@@ -132,8 +132,8 @@ def test_gradients_equal_the_tape(loss, slope, widths, samples, bias, weighted, 
     trace = backprop.forward(layers, x)
     mine = backprop.backward(layers, trace, slope(trace.x[-1], y), share if weighted else None)
     its, dx = tape_gradients(layers, x, y, loss, share)
-    close(flat(mine), its)
-    close(backprop.multipliers(layers, trace, share[:, None] * slope(trace.x[-1], y)).x[0], dx)
+    check_close(flat(mine), its)
+    check_close(backprop.multipliers(layers, trace, share[:, None] * slope(trace.x[-1], y)).x[0], dx)
 
 
 @losses
@@ -167,7 +167,7 @@ def test_one_sample_gives_the_formulas_of_the_lecture():
     d_1 = (W_2.T @ d_2) * (1 - x_1**2)
     trace = backprop.forward(layers, tf.constant(x_0[None]))
     (dW_1, db_1), (dW_2, db_2) = backprop.backward(layers, trace, backprop.squared_error(trace.x[-1], y[None]))
-    close([dW_1, db_1, dW_2, db_2], [np.outer(d_1, x_0).T, d_1, np.outer(d_2, x_1).T, d_2])
+    check_close([dW_1, db_1, dW_2, db_2], [np.outer(d_1, x_0).T, d_1, np.outer(d_2, x_1).T, d_2])
 
 
 def test_a_mini_batch_is_the_mean_of_its_samples():
@@ -179,7 +179,7 @@ def test_a_mini_batch_is_the_mean_of_its_samples():
         return flat(backprop.backward(layers, trace, backprop.squared_error(trace.x[-1], y)))
 
     singly = [of(x[i : i + 1], y[i : i + 1]) for i in range(5)]
-    close(of(x, y), [np.mean(gradients, axis=0) for gradients in zip(*singly, strict=True)])
+    check_close(of(x, y), [np.mean(gradients, axis=0) for gradients in zip(*singly, strict=True)])
 
 
 # The Lagrangian ----------------------------------------------------------------------------------------------------------------
@@ -242,6 +242,86 @@ def test_a_multiplier_is_what_the_loss_gains_when_its_constraint_moves():
         np.testing.assert_allclose(mus[place + 1], from_x, rtol=1e-6, atol=1e-9)
 
 
+# The convolution ---------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def convolutions(draw_from):
+    """Height, width, channels, filters, kernel height and width, stride, padding, samples."""
+    H, W, C, F, FH, FW = (draw_from(st.integers(1, high)) for high in (7, 7, 3, 3, 4, 4))
+    least = max(0, -((H - FH) // 2), -((W - FW) // 2))  # the kernel fits
+    return (
+        H,
+        W,
+        C,
+        F,
+        FH,
+        FW,
+        draw_from(st.integers(1, 3)),
+        draw_from(st.integers(least, least + 2)),
+        draw_from(st.integers(1, 3)),
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=convolutions(), bias=st.booleans(), seed=seeds)
+def test_convolution_and_its_gradients_equal_the_tape(case, bias, seed):
+    H, W, C, F, FH, FW, stride, padding, samples = case
+    rng = np.random.default_rng(seed)
+    x, kernel, b = draw(rng, samples, H, W, C), draw(rng, FH, FW, C, F), draw(rng, F) if bias else tf.zeros(F, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel, b])
+        padded = tf.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
+        u = tf.nn.conv2d(padded, kernel, stride, "VALID") + b
+    slope = draw(rng, *u.shape)
+    check_close(backprop.convolution(x, kernel, b if bias else None, stride=stride, padding=padding), u)
+    mine = backprop.convolution_backward(x, kernel, slope, stride=stride, padding=padding)
+    check_close(mine, tape.gradient(u, [x, kernel, b], slope))
+    assert u.shape[1:3] == tuple(backprop.output_size(n, k, stride, padding) for n, k in ((H, FH), (W, FW)))
+
+
+def test_convolution_is_the_sum_of_the_lecture():
+    rng = np.random.default_rng(6)
+    x, w, b, S, P = rng.normal(size=(5, 6, 2)), rng.normal(size=(3, 2, 2, 4)), rng.normal(size=4), 2, 1
+    u = backprop.convolution(tf.constant(x[None]), tf.constant(w), tf.constant(b), stride=S, padding=P)[0]
+    assert u.shape == (3, 4, 4)
+    for i, j, f in np.ndindex(*u.shape):
+        taps = itertools.product(range(3), range(2))
+        inside = [(p, q) for p, q in taps if 0 <= i * S + p - P < 5 and 0 <= j * S + q - P < 6]
+        expected = b[f] + sum(w[p, q, c, f] * x[i * S + p - P, j * S + q - P, c] for p, q in inside for c in range(2))
+        np.testing.assert_allclose(u[i, j, f], expected, **EXACT)
+
+
+def test_convolution_gradients_equal_central_differences():
+    rng = np.random.default_rng(7)
+    x, kernel, bias = draw(rng, 2, 5, 4, 2), draw(rng, 3, 2, 2, 3), draw(rng, 3)
+    slope = draw(rng, *backprop.convolution(x, kernel, bias, stride=2, padding=1).shape)
+
+    def f(x, kernel, bias):
+        return tf.reduce_sum(slope * backprop.convolution(x, kernel, bias, stride=2, padding=1))
+
+    dx, dkernel, dbias = backprop.convolution_backward(x, kernel, slope, stride=2, padding=1)
+    np.testing.assert_allclose(dx, central(lambda a: f(a, kernel, bias), x), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(dkernel, central(lambda a: f(x, a, bias), kernel), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(dbias, central(lambda a: f(x, kernel, a), bias), rtol=1e-6, atol=1e-8)
+
+
+def test_a_convolution_below_a_perceptron():
+    """The multiplier of a perceptron's input goes on into what computed it."""
+    rng = np.random.default_rng(8)
+    image, kernel, bias, y = draw(rng, 4, 6, 6, 1), draw(rng, 3, 3, 1, 2), draw(rng, 2), draw(rng, 4, 3)
+    layers = perceptron(rng, [4 * 4 * 2, 5, 3], ["tanh", "linear"])
+    with tf.GradientTape() as tape:
+        tape.watch([image, kernel, bias])
+        u = backprop.convolution(image, kernel, bias)
+        x = tf.nn.silu(u)
+        f = tf.reduce_mean(half_squares(output(layers, tf.reshape(x, [4, -1])), y))
+    trace = backprop.forward(layers, tf.reshape(x, [4, -1]))
+    mu = backprop.multipliers(layers, trace, backprop.squared_error(trace.x[-1], y) / 4).x[0]
+    lam = tf.reshape(mu, x.shape) * DERIVATIVES["silu"](u, x)
+    check_close(backprop.convolution_backward(image, kernel, lam), tape.gradient(f, [image, kernel, bias]))
+
+
 # Keras models ------------------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +374,7 @@ def test_a_network_of_ours_has_the_gradients_of_the_tape(precision, params, name
     share = tf.constant(rng.uniform(size=6))
     mine = compiled(mode)(lambda x, y, share: backprop.gradients(model, x, y, slope, share))(x, y, share)
     # XLA computes erf and exp of its own.
-    close(mine, of_the_tape(model, x, y, loss, share), **({"rtol": 1e-9, "atol": 1e-12} if mode == "jit" else EXACT))
+    check_close(mine, of_the_tape(model, x, y, loss, share), **({"rtol": 1e-9, "atol": 1e-12} if mode == "jit" else EXACT))
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -303,7 +383,7 @@ def test_the_default_is_the_mean_of_the_lectures_loss(outputs):
     x, y = (tf.constant(rng.normal(size=(5, n)), tf.float32) for n in (4, outputs))
     out, gradients = backprop.gradients(model, x, y)
     its = of_the_tape(model, x, y, half_squares, tf.fill([5], 0.2))
-    close((out, gradients), its, rtol=1e-5, atol=1e-6)
+    check_close((out, gradients), its, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_of_any_size_uses_the_same_graph():
@@ -316,7 +396,7 @@ def test_a_batch_of_any_size_uses_the_same_graph():
 
     for samples in (1, 5, 8):
         x, y = (tf.constant(rng.normal(size=(samples, n)), tf.float32) for n in (4, 3))
-        close(
+        check_close(
             step(x, y), of_the_tape(model, x, y, half_squares, tf.fill([samples], tf.constant(1 / samples))), rtol=1e-5, atol=1e-6
         )
     assert len(traces) == 1
@@ -329,7 +409,9 @@ def test_half_precision_computes_in_half_and_returns_what_the_variables_are(prec
     out, gradients = backprop.gradients(model, x, y)
     assert out.dtype == tf.float16
     assert {gradient.dtype for gradient in gradients} == {tf.float32}
-    close(gradients, of_the_tape(model, x, y, half_squares, tf.fill([5], tf.constant(0.2, tf.float16)))[1], rtol=0.02, atol=0.02)
+    check_close(
+        gradients, of_the_tape(model, x, y, half_squares, tf.fill([5], tf.constant(0.2, tf.float16)))[1], rtol=0.02, atol=0.02
+    )
 
 
 def test_every_variable_gets_its_own_gradient():
@@ -381,7 +463,7 @@ def test_a_saved_network_is_covered_as_the_one_it_was(tmp_path):
     model, x, y = mlp(), np.ones((2, 8, 8, 1)), np.ones((2, 3))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    close(backprop.gradients(loaded, x, y), backprop.gradients(model, x, y))
+    check_close(backprop.gradients(loaded, x, y), backprop.gradients(model, x, y))
 
 
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "jit"])
