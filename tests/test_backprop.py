@@ -447,8 +447,9 @@ REFUSED = {
     "an input of higher rank": (lambda x: FullyConnected(3)(keras.layers.Reshape((2, 2))(x)), "more than rows"),
     "a sum of branches": (lambda x: keras.layers.Add()([x, FullyConnected(4)(x)]), "Add"),
     "two outputs": (lambda x: [FullyConnected(3)(x), FullyConnected(3)(x)], "branches"),
-    "an inner output": (lambda x: [(inner := FullyConnected(3)(x)), FullyConnected(3)(inner)], "branches"),
+    "an inner output": (lambda x: [(inner := FullyConnected(3)(x)), FullyConnected(3)(inner)][::-1], "branches"),
     "a shared layer": (twice, "used twice"),
+    "a shared inner layer": (lambda x: FullyConnected(3)(twice(x)), "used twice"),
 }
 
 
