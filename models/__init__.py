@@ -49,7 +49,8 @@ class Network:
     """A row of the table.
 
     `build` is "module:function"; `per_layer` names the parameters that may differ from layer to layer, counted by `layers`;
-    `size` counts trainable weights and activations per row without building anything.
+    `size` counts trainable weights and activations per row without building anything. `beyond_backprop` names the parameters
+    that `models.backprop` has no formulas for; None: it has none for the network.
     """
 
     build: str
@@ -58,6 +59,7 @@ class Network:
     per_layer: tuple[str, ...] = ()
     layers: str = "depth"
     convolutional: bool = False
+    beyond_backprop: tuple[str, ...] | None = None
 
     def defaults(self) -> dict[str, Any]:
         """The value of every parameter that a study does not name."""
@@ -104,5 +106,6 @@ NETWORKS: Mapping[str, Network] = {
         },
         size=_mlp_size,
         per_layer=("width",),
+        beyond_backprop=("dropout", "l1", "l2"),
     ),
 }

@@ -55,7 +55,7 @@ import keras
 import keras.ops as ops
 import numpy as np
 
-from models.layers import FullyConnected
+from models.layers import Flatten, FullyConnected
 
 Tensor = Any
 
@@ -224,15 +224,13 @@ def covered(model: keras.Model) -> list[FullyConnected]:
 
 def _refuses(layer: keras.layers.Layer) -> str:
     """What in a layer the formulas do not cover; empty when they cover it."""
-    if isinstance(layer, keras.layers.InputLayer | keras.layers.Flatten):
+    if isinstance(layer, keras.layers.InputLayer | keras.layers.Flatten | Flatten):
         return ""
     if not isinstance(layer, FullyConnected):
         return f"{layer.name} ({type(layer).__name__})"
     more = [variable.name for variable in layer.variables if variable is not layer.kernel and variable is not layer.bias]
     if more:
         return f"{layer.name} with {' and '.join(more)}"
-    if layer.activation not in DERIVATIVES:
-        return f"{layer.name} with the activation {layer.activation}"
     if len(layer.trainable_variables) < len(layer.variables):
         return f"{layer.name}, which is not trainable"
     return "" if len(layer.output.shape) == 2 else f"{layer.name} on more than rows"

@@ -443,7 +443,6 @@ REFUSED = {
     "normalisation": (lambda x: FullyConnected(3)(keras.layers.BatchNormalization()(x)), "BatchNormalization"),
     "another layer": (lambda x: keras.layers.Dense(3)(x), "Dense"),
     "frozen weights": (frozen, "not trainable"),
-    "an unknown activation": (lambda x: FullyConnected(3, activation="mish")(x), "activation mish"),
     "an input of higher rank": (lambda x: FullyConnected(3)(keras.layers.Reshape((2, 2))(x)), "more than rows"),
     "a sum of branches": (lambda x: keras.layers.Add()([x, FullyConnected(4)(x)]), "Add"),
     "two outputs": (lambda x: [FullyConnected(3)(x), FullyConnected(3)(x)], "branches"),

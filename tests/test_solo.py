@@ -165,6 +165,18 @@ def test_equals_a_plain_keras_loop(digits, jit, tmp_path):
         np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("source", ["digits", "diabetes"])
+def test_the_lectures_formulas_train_as_the_tape_does(source, jit):
+    search = {"activation": "tanh", "optimizer": "momentum"}
+    paths = []
+    for backprop in ("tape", "explicit"):
+        spec = study(search, data=source, train={"epochs": 2, "jit": jit, "backprop": backprop})
+        paths.append(train(Solo(spec, sources.load(spec.data, 0, [])), {**PARAMS, **search}))
+    for tape, explicit in zip(*paths, strict=True):
+        assert explicit == pytest.approx(tape, rel=1e-4)
+
+
 def doubled(y):
     """A weight of 2 for every third row, and the rows that say the same without weights."""
     w = np.where(np.arange(len(y)) % 3 == 0, 2.0, 1.0)

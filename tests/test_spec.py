@@ -123,6 +123,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"train": {"precision": "mixed_float16"}, "search": {"optimizer": ["adam", "sam:adam"]}},
         "train.precision: no loss is scaled for sam:adam; allowed: float32, mixed_bfloat16",
     ),
+    (
+        {"train": {"backprop": "explicit"}, "search": {"dropout": [0.0, 0.1]}},
+        "search.dropout: explicit back-propagation has no formulas for it; remove it, or train.backprop",
+    ),
+    (
+        {"model": "a:b", "train": {"backprop": "explicit"}, "search": {"depth": [1, 2]}},
+        "train.backprop: explicit has no formulas for a:b; allowed with: mlp",
+    ),
+    (
+        {"train": {"backprop": "explicit"}, "search": {"optimizer": "armijo"}},
+        "train.backprop: armijo asks for more than a gradient; explicit is for the others",
+    ),
+    (
+        {"train": {"backprop": "explicit", "precision": "mixed_bfloat16"}, "search": {"depth": [1, 2]}},
+        "train.backprop: explicit computes in float32",
+    ),
     ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number from 0 to 1"),
     ({"search": {"width": {"int": [8, 4]}}}, "search.width: the range is upside down: 8 > 4"),
     ({"search": {"width": {"int": [8, 8]}}}, "search.width: the range is a single value; write `= 8`"),

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 import models
 import optimizers
+from models import backprop
 from models.layers import initialise, set_hyper
 from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
@@ -191,6 +192,7 @@ class _Study:
         self.task: _Task = _Regression(data) if data.facts.task == "regression" else _Classification(spec)
         self._epochs, self.rows, self.held_out = spec.train.epochs, len(data.train.y), len(data.validation.y)
         self.scales_loss = spec.train.precision == "mixed_float16"
+        self.explicit = spec.train.backprop == "explicit"
         self.y = tf.constant(self.task.targets(data.train.y))
         self.weights = tf.constant(np.stack(_weights(spec, data), axis=1), tf.float32)
         self._x, self._held_out_x = tf.constant(data.train.x), tf.constant(data.validation.x)
@@ -231,6 +233,10 @@ class _Task(Protocol):
         """The loss of every row [B]."""
         ...
 
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """The derivative of every row's loss by what the network returns, [B, C]."""
+        ...
+
     def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
         """The training metric of every row [B]."""
         ...
@@ -262,6 +268,9 @@ class _Classification:
     def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
         return keras.losses.sparse_categorical_crossentropy(y, out, from_logits=self._logits)
 
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return backprop.cross_entropy(out, tf.one_hot(y, out.shape[-1], dtype=out.dtype))
+
     def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.equal(tf.argmax(out, axis=1, output_type=tf.int32), y), tf.float32)
 
@@ -288,6 +297,9 @@ class _Regression:
 
     def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
         return tf.square(out[:, 0] - y)
+
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return 2 * backprop.squared_error(out, y[:, None])
 
     def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
         return tf.abs(out[:, 0] - y) * self._scale
@@ -457,6 +469,8 @@ class _Graph:
             passed = self._optimizer.descend(closure, variables)
             closure.keep(passed)
             return tf.stack([passed.loss, passed.outputs])
+        if self._study.explicit:
+            return self._explicit_step(rows, share)
         with tf.GradientTape() as tape:
             loss, measured = self._loss(rows, share)
             target = loss if self._loss_scale is None else self._loss_scale.up(loss)
@@ -466,6 +480,15 @@ class _Graph:
         else:
             self._loss_scale.apply(self._optimizer, gradients, variables)
         return tf.stack([loss, measured])
+
+    def _explicit_step(self, rows: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        """The same by the lecture's formulas."""
+        study, variables = self._study, self.model.trainable_variables
+        y, weights = tf.gather(study.y, rows), tf.gather(study.weights, rows) * share[:, None]
+        out, gradients = backprop.gradients(self.model, study.inputs(rows), y, study.task.slope, weights[:, 0])
+        self._optimizer.apply(gradients, variables)
+        losses, measured = study.task.losses(y, out), study.task.measure(y, out)
+        return tf.stack([tf.reduce_sum(weights[:, 0] * losses), tf.reduce_sum(weights[:, 1] * measured)])
 
     def _loss(self, rows: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The loss of a batch with penalties, and its metric."""

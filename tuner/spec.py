@@ -185,6 +185,7 @@ class TrainSpec(Frozen):
     """`[train]`: what all trials share.
 
     `precision` is what the networks compute in; weights, sums over a batch and what comes out are in float32 all the same.
+    With `backprop = "explicit"` the gradients are those of the lecture's formulas (`models.backprop`), not of TensorFlow's tape.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -193,6 +194,7 @@ class TrainSpec(Frozen):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
     jit: bool | None = None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    backprop: Literal["tape", "explicit"] = "tape"
 
 
 class ObjectiveSpec(Frozen):
@@ -364,6 +366,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
     yield from _bad_training(spec)
+    yield from _bad_gradients(spec)
     yield from _bad_enqueue(spec)
 
 
@@ -466,16 +469,32 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
         yield f"objective.metric: no metric {spec.objective.metric!r}{_nearest('val_' + name, allowed)}"
     if not spec.objective.metric.startswith("val_"):
         yield f"objective.metric: search on validation data: val_{name}, not {name}"
-    if spec.train.precision == "mixed_float16" and "optimizer" in spec.search:
-        chosen = [str(value) for value in values(spec.search["optimizer"])]
-        if asks := [name for name in chosen if (row := _row(name)) and not row.gradient_only]:
-            yield f"train.precision: no loss is scaled for {asks[0]}; allowed: float32, mixed_bfloat16"
     if spec.sampler.name == "grid":
         continuous = [n for n, p in spec.search.items() if isinstance(p, FloatRange) and p.step is None]
         if continuous:
             yield f"sampler.name: grid needs a step or choices for {', '.join(continuous)}"
     if spec.pruner.name != "none" and spec.pruner.from_epoch > spec.train.epochs:
         yield f"pruner.from_epoch: {spec.pruner.from_epoch} lies behind the last of {spec.train.epochs} epochs"
+
+
+def _bad_gradients(spec: StudySpec) -> Iterator[str]:
+    """What the way to the gradients does not go with."""
+    chosen = [str(value) for value in values(spec.search["optimizer"])] if "optimizer" in spec.search else []
+    asking = [name for name in chosen if (row := _row(name)) and not row.gradient_only]
+    if asking and spec.train.precision == "mixed_float16":
+        yield f"train.precision: no loss is scaled for {asking[0]}; allowed: float32, mixed_bfloat16"
+    if spec.train.backprop == "tape":
+        return
+    beyond = None if spec.model.is_code else NETWORKS[spec.model.name].beyond_backprop
+    if beyond is None:
+        able = ", ".join(name for name, row in NETWORKS.items() if row.beyond_backprop is not None)
+        yield f"train.backprop: explicit has no formulas for {spec.model.name}; allowed with: {able}"
+    for name in spec.search.keys() & set(beyond or ()):
+        yield f"search.{name}: explicit back-propagation has no formulas for it; remove it, or train.backprop"
+    if asking:
+        yield f"train.backprop: {asking[0]} asks for more than a gradient; explicit is for the others"
+    if spec.train.precision != "float32":
+        yield "train.backprop: explicit computes in float32"
 
 
 def _bad_enqueue(spec: StudySpec) -> Iterator[str]:
