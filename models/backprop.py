@@ -209,7 +209,7 @@ def covered(model: keras.Model) -> list[FullyConnected]:
     """The fully connected layers of a network from input to output.
 
     Raises ValueError unless the network is a chain of `Flatten` and `FullyConnected` layers that have W and b alone, all of
-    them trainable: not for dropout, for penalties l1 and l2, for normalisation, or for branches.
+    them trainable: not for dropout, penalties l1 and l2, normalisation, branches, or mixed precision.
     """
     reasons = [reason for layer in model.layers if (reason := _refuses(layer))]
     if not reasons and not _is_chain(model):
@@ -233,6 +233,8 @@ def _refuses(layer: keras.layers.Layer) -> str:
         return f"{layer.name} with {' and '.join(more)}"
     if len(layer.trainable_variables) < len(layer.variables):
         return f"{layer.name}, which is not trainable"
+    if layer.compute_dtype != layer.variable_dtype:
+        return f"{layer.name} in mixed precision"
     return "" if len(layer.output.shape) == 2 else f"{layer.name} on more than rows"
 
 

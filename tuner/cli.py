@@ -155,7 +155,8 @@ def status(name: Name, db: Db = HOME, as_json: AsJson = False) -> None:
     for key, value in progress.items():
         lines = value if isinstance(value, list) else [value]
         for line in lines:
-            text = "  ".join(f"{k} {v}" for k, v in line.items() if v is not None) if isinstance(line, dict) else str(line)
+            plain = _number(line) if isinstance(line, float) else str(line)
+            text = "  ".join(f"{k} {v}" for k, v in line.items() if v is not None) if isinstance(line, dict) else plain
             out.print(Text.assemble((f"{key:<18}", "bold"), text), soft_wrap=True)
 
 
