@@ -56,6 +56,7 @@ import keras.ops as ops
 import numpy as np
 
 from models.layers import Flatten, FullyConnected
+from models.shapes import output_size
 
 Tensor = Any
 
@@ -291,8 +292,3 @@ def _taken(x: Tensor, kernel: Tensor, stride: int, padding: int) -> tuple[Tensor
         return ops.cast(h == i * stride + p - padding, x.dtype)
 
     return along(x.shape[1], kernel.shape[0]), along(x.shape[2], kernel.shape[1])
-
-
-def output_size(extent: int, taps: int, stride: int, padding: int) -> int:
-    """OH = (H + 2P - FH) / S + 1, rounded down. Lecture 1.2."""
-    return (extent + 2 * padding - taps) // stride + 1

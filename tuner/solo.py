@@ -484,19 +484,25 @@ class _Graph:
     def _explicit_step(self, rows: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         """The same by the lecture's formulas."""
         study, variables = self._study, self.model.trainable_variables
-        y, weights = tf.gather(study.y, rows), tf.gather(study.weights, rows) * share[:, None]
+        y, weights = self._targets(rows, share)
         out, gradients = backprop.gradients(self.model, study.inputs(rows), y, study.task.slope, weights[:, 0])
         self._optimizer.apply(gradients, variables)
-        losses, measured = study.task.losses(y, out), study.task.measure(y, out)
-        return tf.stack([tf.reduce_sum(weights[:, 0] * losses), tf.reduce_sum(weights[:, 1] * measured)])
+        return tf.stack(self._means(y, weights, out))
 
     def _loss(self, rows: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The loss of a batch with penalties, and its metric."""
-        study = self._study
-        y, weights = tf.gather(study.y, rows), tf.gather(study.weights, rows) * share[:, None]
-        out = tf.cast(self.model(study.inputs(rows), training=True), tf.float32)
-        loss = tf.reduce_sum(weights[:, 0] * study.task.losses(y, out)) + sum(self.model.losses)
-        return loss, tf.reduce_sum(weights[:, 1] * study.task.measure(y, out))
+        out = tf.cast(self.model(self._study.inputs(rows), training=True), tf.float32)
+        loss, measured = self._means(*self._targets(rows, share), out)
+        return loss + sum(self.model.losses), measured
+
+    def _targets(self, rows: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The targets of a batch [B], and each row's part in the mean of the loss and in that of the metric [B, 2]."""
+        return tf.gather(self._study.y, rows), tf.gather(self._study.weights, rows) * share[:, None]
+
+    def _means(self, y: tf.Tensor, weights: tf.Tensor, out: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The loss of a batch without penalties, and its metric."""
+        task = self._study.task
+        return tf.reduce_sum(weights[:, 0] * task.losses(y, out)), tf.reduce_sum(weights[:, 1] * task.measure(y, out))
 
     def _closure(self, rows: tf.Tensor, share: tf.Tensor) -> Closure:
         model = self.model
