@@ -87,8 +87,9 @@ class Packing:
         configuration = self.space.configuration(params)
         assert configuration.batch_size is not None  # a method of the gradient has one
         shaping = {n: v for n, v in self._expanded(configuration).items() if n not in self.varying}
-        shaping |= {name: self._bucket(value) for name, value in self.widths(configuration).items()}
-        return Form(tuple(sorted(shaping.items())), self._together(configuration.optimizer), configuration.batch_size)
+        method = configuration.optimizer
+        shaping |= {name: self._padding(value, method) for name, value in self.widths(configuration).items()}
+        return Form(tuple(sorted(shaping.items())), self._together(method), configuration.batch_size)
 
     def _together(self, method: str) -> tuple[str, ...]:
         """The methods that may be in one graph with this one."""
@@ -115,9 +116,12 @@ class Packing:
         """Whether a name is that of a padded parameter, or of one of its layers."""
         return name == padded or (name.startswith(f"{padded}_") and name.removeprefix(f"{padded}_").isdigit())
 
-    def _bucket(self, width: int) -> int:
-        """The width that the kernel of a lane is padded to: a power of two, or the largest of the study."""
-        return min(max(NARROW, 1 << (width - 1).bit_length()), self._widest)
+    def _padding(self, width: int, method: str) -> int:
+        """The width that the kernel of a lane is padded to: a power of two, or the largest of the study.
+
+        A method that looks at a matrix as a whole would see the padding, so its lanes have kernels of their own width.
+        """
+        return min(max(NARROW, 1 << (width - 1).bit_length()), self._widest) if find(method).mixes else width
 
     @cached_property
     def _widest(self) -> int:
@@ -136,7 +140,7 @@ class Packing:
                 together = self._together(str(params[name]))
                 yield name, Fixed(value=params[name]) if len(together) == 1 else Choice(choice=together)
             elif any(self._is_of(name, padded) for padded in self._padded):
-                yield name, self._same_bucket(dimension, int(params[name]))
+                yield name, self._as_wide(dimension, int(params[name]), self.space.configuration(params).optimizer)
             elif name == "batch_size" or self._shapes(name):
                 yield name, Fixed(value=params[name])
 
@@ -144,8 +148,9 @@ class Packing:
         network = self.space.network
         return network is not None and any(self._is_of(name, p) for p in network.parameters) and name not in self.varying
 
-    def _same_bucket(self, dimension: Dimension, width: int) -> Parameter:
-        allowed = [int(v) for v in dimension.grid or () if self._bucket(int(v)) == self._bucket(width)]
+    def _as_wide(self, dimension: Dimension, width: int, method: str) -> Parameter:
+        padding = self._padding(width, method)
+        allowed = [int(v) for v in dimension.grid or () if self._padding(int(v), method) == padding]
         if len(allowed) == 1:
             return Fixed(value=allowed[0])
         if isinstance(dimension.parameter, IntRange):
