@@ -38,7 +38,7 @@ def curves(engine, trials):
     return found
 
 
-def same(found, expected, rtol=1e-4):
+def check_same(found, expected, rtol=1e-4):
     for mine, its in zip(found, expected, strict=True):
         assert mine.keys() == its.keys()
         for name in ("loss", "val_loss"):
@@ -85,7 +85,7 @@ def test_lanes_that_differ_in_all_they_may_equal_their_trials_alone(digits, K, p
     alone = Solo(spec, digits)
     for trial in trials[:: max(1, K // 3)]:
         alone.add(trial)
-        same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
 
 
 @pytest.mark.parametrize("optimizer", FAMILIES["all"])
@@ -100,4 +100,4 @@ def test_every_method_trains_in_a_lane_as_it_does_alone(digits, optimizer):
     found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
     for trial in trials:
         alone.add(trial)
-        same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
