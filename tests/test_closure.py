@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from optimizers import OPTIMIZERS, WRAPPERS, find, load
-from optimizers.base import _ALLOWED_EVERYWHERE
 from optimizers.closure import Closure, ClosureRule, values_of
 from optimizers.gradient_descent import spectral_norm
+from optimizers.numbers import ALLOWED_EVERYWHERE
 
 PLAIN = [name for name, row in OPTIMIZERS.items() if row.requires == {"gradient"}]
 OWN = [name for name, row in OPTIMIZERS.items() if "closure" in row.requires]
@@ -109,7 +109,7 @@ def test_row_and_class_agree(name):
     assert rule is load(name)
     assert rule.row is row is find(name)
     assert set(rule.allowed) == set(row.hyper)
-    allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
+    allowed = {**ALLOWED_EVERYWHERE, **rule.allowed}
     for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
         assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
         assert low < high, hyper

@@ -20,7 +20,8 @@ import pytest
 import tensorflow as tf
 
 from optimizers import COMMON, OPTIMIZERS, find, load
-from optimizers.base import _ALLOWED_EVERYWHERE, Rule
+from optimizers.base import Rule
+from optimizers.numbers import ALLOWED_EVERYWHERE
 
 ROOT = Path(__file__).parents[1]
 GRADIENT_ONLY = [name for name, row in OPTIMIZERS.items() if row.gradient_only]
@@ -117,7 +118,7 @@ def test_row_and_class_agree(name):
     assert issubclass(rule, Rule)
     assert rule.row is row
     assert set(rule.allowed) == set(row.hyper)
-    allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
+    allowed = {**ALLOWED_EVERYWHERE, **rule.allowed}
     for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
         assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
         assert low < high, hyper
