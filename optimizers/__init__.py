@@ -37,9 +37,10 @@ class Row:
 
     `path` is `module:class`; `learning_rate` and `hyper` say what may be searched and are where the defaults live.
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
-    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
-    name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
-    steps of the training. `settled` are the options of the class that are not open to choice.
+    than the one to be evaluated), "closure", "snapshot", "full_batch" and "linear_model" (one linear layer, and which rows are
+    in a batch). `source` is the paper and the equation. A study may name the `family` in place of its methods. `horizon` is the
+    hyper-parameter, if any, whose default in a study is the number of steps of the training. `settled` are the options of the
+    class that are not open to choice.
     """
 
     name: str
@@ -120,6 +121,7 @@ _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
 _AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
+_LINEAR_MODEL = frozenset({"linear_model"})
 _FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
@@ -420,6 +422,24 @@ _ROWS = (
         _FULL_BATCH,
         "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
         takes_common=False,
+    ),
+    Row(
+        "sag",
+        "row_memory",
+        "optimizers.sag:SAG",
+        Range(0.01, 1e-4, 1.0, log=True),
+        {},
+        _LINEAR_MODEL,
+        "Schmidt, Le Roux and Bach 2017, algorithm 1 and section 4; variance reduction is named in the lecture's contents",
+    ),
+    Row(
+        "saga",
+        "row_memory",
+        "optimizers.saga:SAGA",
+        Range(0.01, 1e-4, 1.0, log=True),
+        {},
+        _LINEAR_MODEL,
+        "Defazio, Bach and Lacoste-Julien 2014, eq. 1; variance reduction is named in the lecture's contents",
     ),
 )
 

@@ -16,7 +16,7 @@ from optimizers.schedules import InverseSqrt
 
 STEPS, SIZE = 50, 40
 START = np.linspace(-2.0, 2.0, SIZE)
-IN_TEST_CLOSURE = {"armijo", "gradient_descent"}
+ELSEWHERE = {"armijo", "gradient_descent", "sag", "saga"}  # test_closure.py, test_row_memory.py
 
 
 def gradients(seed=0):
@@ -605,10 +605,10 @@ OF_MATRICES = {"schedule_free_sgd", "schedule_free_adamw", "prodigy", "muon", "s
 
 def test_every_row_has_an_oracle():
     in_numpy = {"ademamix", "adamw", "lamb", "lion", "nadam", "nadamw", "nesterov"}
-    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, *in_numpy, *OF_MATRICES, *IN_TEST_CLOSURE}
+    assert set(OPTIMIZERS) == {*KERNELS, *CENTERED, *in_numpy, *OF_MATRICES, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in IN_TEST_CLOSURE])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ELSEWHERE])
 def test_decay_is_decoupled(name):
     if not load(name).decays_first:
         pytest.skip("it decays inside its formula, which its own test against the paper holds")
