@@ -50,7 +50,8 @@ class Network:
 
     `build` is "module:function"; `per_layer` names the parameters that may differ from layer to layer, counted by `layers`;
     `size` counts trainable weights and activations per row without building anything. `beyond_backprop` names the parameters
-    that `models.backprop` has no formulas for; None: it has none for the network.
+    that `models.backprop` has no formulas for; None: it has none for the network. `linear` says that the network is one linear
+    layer where `layers` is 0.
     """
 
     build: str
@@ -60,6 +61,7 @@ class Network:
     layers: str = "depth"
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
+    linear: bool = False
 
     def defaults(self) -> dict[str, Any]:
         """The value of every parameter that a study does not name."""
@@ -107,5 +109,6 @@ NETWORKS: Mapping[str, Network] = {
         size=_mlp_size,
         per_layer=("width",),
         beyond_backprop=("dropout", "l1", "l2"),
+        linear=True,
     ),
 }
