@@ -14,20 +14,13 @@ from optimizers import load
 from optimizers.closure_model import ClosureModel
 from optimizers.row_memory import LinearBatch
 
+pytestmark = pytest.mark.usefixtures("double_precision")
 NAMES = ("sag", "saga")
 ROWS = pytest.mark.parametrize("name", NAMES)
 N, D, C, BATCH, RATE, RIDGE = 26, 5, 3, 4, 0.2, 0.03
 RNG = np.random.default_rng(4)
 X, T = RNG.normal(size=(N, D)), np.eye(C)[RNG.integers(C, size=N)]
 START = [RNG.normal(size=(D, C)), RNG.normal(size=C)]
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx(before)
 
 
 def batches(epochs, seed=2):
