@@ -179,8 +179,9 @@ def _named(row: Mapping[str, Any]) -> Text:
 
 
 def _settings(alias: Mapping[str, Any]) -> str:
-    """The defaults and settled options of another system's version."""
-    return ", ".join(f"{name} {value}" for name, value in alias.items() if name != "method")
+    """The defaults and settled options of another system's version, and what speaks against it."""
+    settings = ", ".join(f"{name} {value}" for name, value in alias.items() if name not in ("method", "caution"))
+    return f"{settings}; {alias['caution']}" if "caution" in alias else settings
 
 
 def _spans(ranges: Mapping[str, Mapping[str, Any]]) -> str:
