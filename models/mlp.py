@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from models import widths
-from models.layers import Dropout, Flatten, FullyConnected
+from models.layers import Dropout, Flatten, FullyConnected, augment
 
 
 def build(
@@ -25,7 +25,8 @@ def build(
         return params[name] if params[name] != 0 or name in tensors else None
 
     shared = {"initial": params["initial"], "use_bias": params["bias"], "l1": present("l1"), "l2": present("l2")}
-    x = inputs = keras.Input(input_shape)
+    inputs = keras.Input(input_shape)
+    x = augment(inputs, params, tensors)
     if len(input_shape) > 1:
         x = Flatten()(x)
     for width in widths(params):
