@@ -14,25 +14,31 @@ def build(
     input_shape: tuple[int, ...],
     outputs: int,
     tensors: frozenset[str] = frozenset(),
+    lanes: int | None = None,
 ) -> keras.Model:
-    """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression.
+    """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression; with lanes -> [K, B, outputs].
 
-    `params` has a value for every parameter of the table. A regulariser is in the graph when its value is not 0, or when it is in
-    `tensors`: the parameters whose value may change without another graph.
+    `params` has a value for every parameter of the table. `tensors` names those whose value may change without another graph: a
+    regulariser of these is in the graph even when it is 0, a width is the largest that is possible, and the activation is a
+    sequence of all that are.
     """
 
     def present(name: str) -> float | None:
         return params[name] if params[name] != 0 or name in tensors else None
 
-    shared = {"initial": params["initial"], "use_bias": params["bias"], "l1": present("l1"), "l2": present("l2")}
+    use_bias = "either" if "bias" in tensors else params["bias"]
+    shared = {"initial": params["initial"], "use_bias": use_bias, "l1": present("l1"), "l2": present("l2"), "lanes": lanes}
     inputs = keras.Input(input_shape)
-    x = augment(inputs, params, tensors)
+    x = augment(inputs, params, tensors, lanes)
     if len(input_shape) > 1:
-        x = Flatten()(x)
-    for width in widths(params):
-        x = FullyConnected(width, activation=params["activation"], **shared)(x)
+        x = Flatten(lanes=lanes)(x)
+    before = None
+    for layer, width in enumerate(widths(params), 1):
+        own = f"width_{layer}" if "width" in tensors else None
+        x = FullyConnected(width, activation=params["activation"], inputs_of=before, units_of=own, **shared)(x)
+        before = own
         if (rate := present("dropout")) is not None:
-            x = Dropout(rate)(x)
+            x = Dropout(rate, lanes=lanes)(x)
     # In half precision the logits of a sure network overflow, and a softmax of the others is coarse.
     single = keras.config.dtype_policy().variable_dtype
-    return keras.Model(inputs, FullyConnected(outputs, dtype=single, **shared)(x), name="mlp")
+    return keras.Model(inputs, FullyConnected(outputs, inputs_of=before, dtype=single, **shared)(x), name="mlp")

@@ -1,13 +1,13 @@
 """What layers share that draw random numbers while they train."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras.ops as ops
 import tensorflow as tf
 
 from models import random
-from models.layers.base import Layer, Tensor
+from models.layers.base import Layer, State, Tensor
 from models.random import Key
 
 
@@ -36,10 +36,10 @@ class Chance(Layer):
         keys = [random.key(self.seed + lane, self.stream, 0) for lane in range(self.lanes or 1)]
         return ops.cast(self.stacked(keys), dtype)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
-        """Begin the draws that belong to the keys."""
-        self.key.assign(self.stacked(keys))
-        self.step.assign(ops.zeros_like(self.step))
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
+        """The draws that belong to the keys, from the first on."""
+        del params  # a hyper-parameter moves no draw
+        return [(self.key, self.stacked(keys)), (self.step, 0)]
 
     def draw(self, shape: Sequence[Any]) -> tf.Tensor:
         """The numbers of this step, from 0 to below 1: float32 of `shape`, with the lanes in front."""
