@@ -7,7 +7,7 @@ resolves the builder on use.
 import importlib
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 ACTIVATIONS = (
@@ -50,7 +50,9 @@ class Network:
 
     `build` is "module:function"; `per_layer` names the parameters that may differ from layer to layer, counted by `layers`;
     `size` counts trainable weights and activations per row without building anything. `beyond_backprop` names the parameters
-    that `models.backprop` has no formulas for; None: it has none for the network.
+    that `models.backprop` has no formulas for; None: it has none for the network. `in_lanes` names the parameters that shape the
+    graph and may nevertheless differ from lane to lane: "padded" numbers of units, a "chosen" activation or bias, and what only
+    decides the weights that are "drawn" in the beginning.
     """
 
     build: str
@@ -60,6 +62,7 @@ class Network:
     layers: str = "depth"
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
+    in_lanes: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         """The value of every parameter that a study does not name."""
@@ -118,5 +121,6 @@ NETWORKS: Mapping[str, Network] = {
         size=_mlp_size,
         per_layer=("width",),
         beyond_backprop=("dropout", "l1", "l2", *AUGMENTATION),
+        in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
     ),
 }

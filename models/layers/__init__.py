@@ -1,7 +1,7 @@
 """Every layer once, with an optional lane axis; `base` says what they share and explains the letters of the shapes."""
 
 from models.layers.augmentation import Augmentation, augment
-from models.layers.base import Layer, initialise, set_hyper
+from models.layers.base import Layer, entrance, initialise, put, set_hyper
 from models.layers.batch import BatchNormalization
 from models.layers.convolution import Convolution
 from models.layers.dense import Activation, Flatten, FullyConnected
@@ -24,6 +24,8 @@ __all__ = [
     "LayerNormalization",
     "MaxPooling",
     "augment",
+    "entrance",
     "initialise",
+    "put",
     "set_hyper",
 ]
