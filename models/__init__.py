@@ -70,6 +70,16 @@ class Network:
         return {name: limits.default for name, limits in self.parameters.items()}
 
 
+AUGMENTATION: Mapping[str, Limits] = {
+    "shift": Limits(0.0, 0.0, 0.5),
+    "flip": Limits(0.0, 0.0, 1.0),
+    "crop": Limits(0.0, 0.0, 0.9),
+    "cutout": Limits(0.0, 0.0, 1.0),
+    "rotation": Limits(0.0, 0.0, 180.0),
+}
+"""What may happen to an image in training; `models.layers.Augmentation` says what the numbers mean."""
+
+
 def load(name: str) -> Callable[..., Any]:
     """The builder of a network: `(params, input_shape, outputs, tensors=frozenset()) -> keras.Model`.
 
@@ -107,10 +117,11 @@ NETWORKS: Mapping[str, Network] = {
             "dropout": Limits(0.0, 0.0, 0.95),
             "l1": Limits(0.0, 0.0, 10.0),
             "l2": Limits(0.0, 0.0, 10.0),
+            **AUGMENTATION,
         },
         size=_mlp_size,
         per_layer=("width",),
-        beyond_backprop=("dropout", "l1", "l2"),
+        beyond_backprop=("dropout", "l1", "l2", *AUGMENTATION),
         linear=True,
         in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
     ),

@@ -15,6 +15,21 @@ from optimizers.contract import Method, Tensor
 from optimizers.numbers import CLIPS, wide
 
 
+def chosen_lanes(lane: int | Sequence[int] | None, lanes: int | None) -> Tensor:
+    """Which of the lanes are meant, bool of shape () or (K,): all by None, one or several by their numbers.
+
+    Raises ValueError for a lane that does not exist.
+    """
+    if lane is None:
+        return ops.ones(() if lanes is None else (lanes,), "bool")
+    if lanes is None:
+        raise ValueError("there are no lanes here; reset() resets all of it")
+    if not tf.is_symbolic_tensor(lane) and not np.all((np.asarray(lane) >= 0) & (np.asarray(lane) < lanes)):
+        raise ValueError(f"lane must be from 0 to {lanes - 1}; got {lane!r}")
+    wanted = ops.reshape(ops.cast(lane, "int32"), (1, -1))
+    return ops.any(ops.equal(ops.reshape(ops.arange(lanes), (-1, 1)), wanted), axis=1)
+
+
 class Rule(Clipping):
     """A Keras optimizer made of a pure rule; see `optimizers.contract` for what a method states.
 
@@ -76,22 +91,12 @@ class Rule(Clipping):
         Hyper-parameters keep their values and nothing is traced anew. With gradient accumulation, reset lanes between two
         updates: the lanes share one count of micro-steps. Raises ValueError for a lane that does not exist.
         """
-        chosen = self._mask(lane)
+        chosen = chosen_lanes(lane, self.lanes)
         for variable, initial in self._state():
             here = self._expand(chosen, len(variable.shape))
             self.assign(variable, ops.where(here, ops.cast(initial, variable.dtype), ops.cast(variable, variable.dtype)))
         if lane is None:
             self._iterations.assign(0)
-
-    def _mask(self, lane: int | Sequence[int] | None) -> Tensor:
-        if lane is None:
-            return ops.ones(() if self.lanes is None else (self.lanes,), "bool")
-        if self.lanes is None:
-            raise ValueError("this optimizer has no lanes; reset() resets all of it")
-        if not tf.is_symbolic_tensor(lane) and not np.all((np.asarray(lane) >= 0) & (np.asarray(lane) < self.lanes)):
-            raise ValueError(f"lane must be from 0 to {self.lanes - 1}; got {lane!r}")
-        wanted = ops.reshape(ops.cast(lane, "int32"), (1, -1))
-        return ops.any(ops.equal(ops.reshape(ops.arange(self.lanes), (-1, 1)), wanted), axis=1)
 
     def _state(self) -> Iterator[tuple[keras.Variable, float]]:
         columns = [(self._slots[name], initial) for name, initial in self.slots.items() if self.built]

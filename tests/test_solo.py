@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from models import load
+from models import NETWORKS, load
 from models.layers import initialise
 from optimizers import SCHEDULES
 from tuner import data as sources
@@ -155,8 +155,7 @@ def test_equals_a_plain_keras_loop(digits, jit, tmp_path):
     solo = Solo(spec, digits)
     ours = train(solo, params, seed=11)
 
-    defaults = {"activation": "relu", "bias": True, "dropout": 0.0, "initial": "auto"}
-    model = load("mlp")({**defaults, **params}, (8, 8, 1), 10)
+    model = load("mlp")({**NETWORKS["mlp"].defaults(), **params}, (8, 8, 1), 10)
     initialise(model, 11)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, metrics=["accuracy"])
@@ -324,8 +323,9 @@ def test_a_full_batch_method_takes_one_step_an_epoch_from_all_rows(tmp_path):
 
 # What it compiles --------------------------------------------------------------------------------------------------------------
 
-TENSORS = {"l2": {"float": [0.0, 1.0]}, "dropout": {"float": [0.0, 0.9]}, "momentum": {"float": [0.0, 0.9]}}
-BASE = {**PARAMS, "optimizer": "momentum", "l2": 0.0, "dropout": 0.0, "momentum": 0.5}
+HIGHEST = {"l2": 1.0, "dropout": 0.9, "shift": 0.2, "rotation": 15.0, "momentum": 0.9}
+TENSORS = {name: {"float": [0.0, high]} for name, high in HIGHEST.items()}
+BASE = {**PARAMS, **dict.fromkeys(HIGHEST, 0.0), "optimizer": "momentum", "momentum": 0.5}
 
 
 def test_a_known_signature_compiles_nothing_and_no_trial_leaves_a_trace(digits):
@@ -334,7 +334,7 @@ def test_a_known_signature_compiles_nothing_and_no_trial_leaves_a_trace(digits):
     solo = Solo(spec, digits)
     results = [train(solo, BASE)]
     assert solo.traces == 2
-    changes = {"learning_rate": 0.1}, {"l2": 0.1}, {"dropout": 0.5}, {"momentum": 0.9}
+    changes = {"learning_rate": 0.1}, {"l2": 0.1}, {"dropout": 0.5}, {"momentum": 0.9}, {"shift": 0.1}, {"rotation": 9.0}
     results += [train(solo, {**BASE, **change}) for change in changes]
     results.append(train(solo, BASE, seed=2))
     assert solo.traces == 2
@@ -406,10 +406,11 @@ RESUMED += [(optimizer, False) for optimizer in ("gradient_descent", "armijo", "
 
 @pytest.mark.parametrize(("optimizer", "jit"), RESUMED)
 def test_a_resumed_trial_ends_with_the_same_bits(digits, optimizer, jit, tmp_path):
-    params = {**PARAMS, "optimizer": optimizer, "dropout": 0.3}
+    search = {"optimizer": optimizer, "dropout": 0.3, "shift": 0.1}
+    params = {**PARAMS, **search}
 
     def make():
-        return Solo(study({"optimizer": optimizer, "dropout": 0.3}, train={"epochs": 3, "jit": jit}), digits)
+        return Solo(study(search, train={"epochs": 3, "jit": jit}), digits)
 
     whole = make()
     uninterrupted = train(whole, params, seed=6, number=4)
