@@ -90,7 +90,7 @@ def test_checkpoints_of_ended_trials_are_removed(tables: Store, tmp_path: Path) 
 
     tables.record = counting  # type: ignore[method-assign,assignment]
     run(tables, tmp_path, train={"epochs": 5, "checkpoint_seconds": 0.0})
-    assert most == 2  # the new one, and the one that it replaces until the new one is on record
+    assert most == 3  # the newest two, and the one before them until the newest is on record
     assert list(folder.iterdir()) == []
 
 
@@ -187,9 +187,9 @@ def test_hours_end_a_study(tables: Store, tmp_path: Path) -> None:
 def test_the_leases_of_a_dead_supervisor_are_taken_over_at_once(tables: Store, tmp_path: Path) -> None:
     study = tables.launch(study_spec(budget=1), 1, {})
     dead = supervisor(tables, study, tmp_path)
-    object.__setattr__(dead._worker, "process_started", 1.0)  # another process had this number before
-    tables.enlist(dead._worker)
-    taken = tables.claim(study, dead._worker.name, 3600.0)
+    object.__setattr__(dead.worker, "process_started", 1.0)  # another process had this number before
+    tables.enlist(dead.worker)
+    taken = tables.claim(study, dead.worker.name, 3600.0)
     assert taken is not None
     supervisor(tables, study, tmp_path).work(lambda: None)
     assert tables.trials(study)[0].state is State.COMPLETE

@@ -68,8 +68,11 @@ class Verdict:
     @classmethod
     def decode(cls, raw: Mapping[str, Any]) -> Self:
         """The verdict behind a line."""
-        add = [Trial(**{**t, "checkpoint": t["checkpoint"] and _checkpoint(t["checkpoint"])}) for t in raw["add"]]
-        return cls(stop=raw["stop"], add=add, quit=raw["quit"])
+        return cls(stop=raw["stop"], add=[_trial(t) for t in raw["add"]], quit=raw["quit"])
+
+
+def _trial(raw: Mapping[str, Any]) -> Trial:
+    return Trial(**{**raw, **{key: raw[key] and _checkpoint(raw[key]) for key in ("checkpoint", "previous")}})
 
 
 def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:

@@ -4,9 +4,11 @@
 waits for the end of the line, also while TensorFlow computes.
 """
 
+import faulthandler
 import logging
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -79,15 +81,23 @@ class Session:
 
     def _add(self, trial: Trial) -> Failed | None:
         try:
-            try:
-                self._run.add(trial)
-            except BadCheckpoint as error:
-                log.warning("trial %d begins anew: %s", trial.number, error)
-                self._run.add(replace(trial, checkpoint=None))
+            self._begin(trial)
         except Exception as error:  # noqa: BLE001 — a user's code may raise anything; the trial fails, the study goes on
             return _failure(trial.number, error)
         self._saved[trial.number] = time.monotonic()
         return None
+
+    def _begin(self, trial: Trial) -> None:
+        """From the newest checkpoint that is whole, else from the start."""
+        for checkpoint in (trial.checkpoint, trial.previous):
+            if checkpoint is not None:
+                try:
+                    self._run.add(replace(trial, checkpoint=checkpoint))
+                except BadCheckpoint as error:
+                    log.warning("trial %d goes on from an older state: %s", trial.number, error)
+                else:
+                    return
+        self._run.add(replace(trial, checkpoint=None))
 
     def _advance(self) -> Report:
         """Train until the next epoch is over."""
@@ -131,6 +141,7 @@ def _failure(number: int, error: Exception) -> Failed:
 def serve(descriptor: int, engine: Callable[[StudySpec, list[Path]], Run]) -> None:
     """Train what the supervisor behind a file descriptor sends, on the engine for its study and the folders of its data."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.register(signal.SIGUSR1)  # the supervisor asks where it hangs before it kills it
     inbox = Inbox(socket.socket(fileno=descriptor))
     start = inbox.start()
     study = spec.restore(start.spec)

@@ -9,6 +9,7 @@ PostgreSQL (many hosts) keeps the tables in the schema `tuner`.
 """
 
 from tuner.store.database import Database, address
+from tuner.store.insistent import Insistent
 from tuner.store.leases import Leases
 from tuner.store.reading import Reading
 from tuner.store.studies import Studies
@@ -34,6 +35,7 @@ __all__ = [
     "VERSION_TABLE",
     "Behind",
     "Claim",
+    "Insistent",
     "Progress",
     "Row",
     "Sighting",
