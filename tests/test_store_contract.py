@@ -284,17 +284,19 @@ def test_a_cancelled_study_takes_every_lease_away(store: Store, study: Study) ->
     assert store.claim(study, "b", TTL) is None
 
 
-def test_the_study_that_is_worked_on_next_has_priority_or_the_smallest_share(store: Store) -> None:
+def test_studies_with_something_to_claim_are_known_with_their_share(store: Store) -> None:
     one, two, three = (store.launch(study_spec(name=name), 2, {}) for name in ("one", "two", "three"))
-    assert [study.name for study in store.waiting(now=1000.0)] == ["one", "two", "three"]
+
+    def waiting(now: float) -> dict[str, tuple[int, int]]:
+        return {study.name: (study.priority, running) for study, running in store.waiting(now=now)}
+
     claim(store, one, now=1000.0)
-    assert [study.name for study in store.waiting(now=1001.0)] == ["two", "three", "one"]
+    assert waiting(1001.0) == {"one": (0, 1), "two": (0, 0), "three": (0, 0)}
     store.prioritise(three, 5)
-    assert [study.name for study in store.waiting(now=1001.0)] == ["three", "two", "one"]
     claim(store, two, now=1000.0)
     claim(store, two, now=1000.0)
-    assert [study.name for study in store.waiting(now=1001.0)] == ["three", "one"]
-    assert [study.name for study in store.waiting(now=1031.0)] == ["three", "one", "two"]  # its leases ran out
+    assert waiting(1001.0) == {"one": (0, 1), "three": (5, 0)}
+    assert waiting(1031.0) == {"one": (0, 0), "two": (0, 0), "three": (5, 0)}  # the leases ran out
 
 
 def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: Store, study: Study) -> None:

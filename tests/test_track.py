@@ -69,7 +69,7 @@ class Mlflow:
         self.client = MlflowClient(uri)
 
     def experiment(self, study: Study, view: int = 1) -> Any:
-        wanted = f"tags.`tuner.study` = '{track.identity(study)}'"
+        wanted = f"tags.`tuner.study` = '{study.identity}'"
         (found,) = self.client.search_experiments(view_type=view, filter_string=wanted)
         return found
 
@@ -303,7 +303,7 @@ def test_a_run_made_just_before_a_crash_is_found_and_filled(
 ) -> None:
     forwarder.forward(study.name)
     experiment = mlflow.experiment(study).experiment_id
-    left = mlflow.client.create_run(experiment, tags={"tuner.study": track.identity(study), "trial": "0"}, run_name="trial 0")
+    left = mlflow.client.create_run(experiment, tags={"tuner.study": study.identity, "trial": "0"}, run_name="trial 0")
     complete(tables, study)
     Forwarder(tables, uri).forward(study.name)
     run = mlflow.trial(study)
@@ -367,7 +367,7 @@ def test_a_study_of_the_same_name_in_another_database_is_kept_apart(
         complete(store, owner)
         Forwarder(store, uri).forward(owner.name)
     assert mlflow.experiment(study).name == study.name
-    assert mlflow.experiment(namesake).name == f"{study.name} {track.identity(namesake)}"
+    assert mlflow.experiment(namesake).name == f"{study.name} {namesake.identity}"
     assert len(mlflow.runs(study)) == len(mlflow.runs(namesake)) == 2
     other.close()
 
@@ -460,7 +460,7 @@ def test_a_trial_that_mlflow_refuses_holds_up_no_other(
 def test_a_study_that_mlflow_refuses_holds_up_no_other(
     tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tags = {"tuner.study": track.identity(study)}
+    tags = {"tuner.study": study.identity}
     experiment = mlflow.client.create_experiment(study.name, tags=tags)
     mlflow.client.log_param(mlflow.client.create_run(experiment, tags=tags).info.run_id, "seed", "99")
     complete(tables, study)

@@ -6,9 +6,9 @@ The store's rows are the truth, and the database's clock is the only clock that 
 the row carries its fence; every write is one statement guarded by that fence, so a worker that was stopped for an hour and wakes
 up changes nothing: its first write finds another fence, `LostLease`, and it lets the trial go.
 
-A lease lasts `TTL` seconds and is renewed every `RENEW` seconds, also while an epoch takes hours: the supervisor never trains. A
-worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is gone
-loses them when they run out.
+A lease lasts `TTL` seconds and is renewed three times within them, also while an epoch takes hours: the supervisor never trains.
+A worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is
+gone loses them when they run out.
 
 A database that does not answer is asked again. A statement whose answer was lost is repeated as it was: what it had done already
 it finds done. Only a claim cannot be told from one that never was; `Store.disown` gives back what the worker does not know it
@@ -52,9 +52,9 @@ from tuner.search import Search
 from tuner.store import Claim, Insistent, Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State, Trial
 
-TTL = 30.0
-RENEW = 10.0
-MARGIN = 5.0  # seconds before the end of its leases at which a worker gives them up by itself
+TTL = 30.0  # seconds that a lease lasts
+RENEWALS = 3  # within them
+MARGIN = 1 / 6  # of them is left when a worker that could not renew gives up by itself
 RETRY = 0.5  # seconds between two tries to reach a database that is away
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
 STALL = 600.0  # seconds without a report and without work after which a child is killed
@@ -90,6 +90,7 @@ class Supervisor:
         self.failed_in_a_row = 0
         self.command = [sys.executable, "-m", "tuner.child"]
         self.stall = STALL
+        self.ttl = TTL
         self.leave: Callable[[Supervisor], bool] = lambda _supervisor: False  # asked before a verdict: shall others go first?
 
     @property
@@ -98,8 +99,9 @@ class Supervisor:
         return self._study
 
     @property
-    def _checkpoints(self) -> Path:
-        return Path("checkpoints") / str(self._study.id)
+    def held(self) -> int:
+        """How many trials are at work here."""
+        return len(self._claims)
 
     def drain(self, within: float = math.inf) -> None:
         """Ask for a stop: running trials are checkpointed and released, and `work` returns.
@@ -114,7 +116,7 @@ class Supervisor:
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
-        (self._home / self._checkpoints).mkdir(parents=True, exist_ok=True)
+        (self._home / self._study.folder).mkdir(parents=True, exist_ok=True)
         self._store.enlist(self.worker)
         self._bury()
         self._catch_up()
@@ -122,7 +124,7 @@ class Supervisor:
             while not self._draining and self._unfinished():
                 self._attend(tick)
             if not self._draining:  # a kill between the end of a trial and the removal of its file leaves the file behind
-                shutil.rmtree(self._home / self._checkpoints, ignore_errors=True)
+                shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
         except DatabaseAway:
             if not self._draining:
                 raise
@@ -152,7 +154,7 @@ class Supervisor:
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._checkpoints)))
+            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._study.folder)))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
@@ -260,7 +262,7 @@ class Supervisor:
     def _take(self, room: int) -> list[Trial]:
         """Claim as many trials as there is room for, with parameters."""
         trials: list[Trial] = []
-        while len(trials) < room and (taken := self._store.claim(self._study, self.worker.name, TTL)) is not None:
+        while len(trials) < room and (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
             self._claims[claim.number] = claim
             try:
@@ -294,7 +296,7 @@ class Supervisor:
     def _record(self, report: Report, child: Child) -> None:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
         saved = {
-            number: replace(checkpoint, path=self._checkpoints / checkpoint.path.name)
+            number: replace(checkpoint, path=self._study.folder / checkpoint.path.name)
             for number, checkpoint in report.checkpoints.items()
             if number in self._claims
         }
@@ -306,9 +308,9 @@ class Supervisor:
 
     def _write(self, progress: list[Progress]) -> None:
         try:
-            self._store.record(progress, TTL)
+            self._store.record(progress, self.ttl)
         except LostLease:
-            lost = {claim.number for claim in self._store.renew([item.claim for item in progress], TTL)}
+            lost = {claim.number for claim in self._store.renew([item.claim for item in progress], self.ttl)}
             for number in lost:
                 del self._claims[number]
             self._write([item for item in progress if item.claim.number not in lost])
@@ -352,9 +354,9 @@ class Supervisor:
     def _keep_leases(self) -> None:
         """Renew what is held, and look whether that is still wanted. Raises `Relinquished` when nothing of it is left."""
         began = time.monotonic()
-        if began - self._renewed < RENEW:
+        if began - self._renewed < self.ttl / RENEWALS:
             return
-        lost = self._store.renew(self._claims.values(), TTL)
+        lost = self._store.renew(self._claims.values(), self.ttl)
         self._renewed = began
         if self._unsure:
             self._unsure = False
@@ -377,7 +379,7 @@ class Supervisor:
 
     def _wait_for_database(self, error: DatabaseAway) -> None:
         """Wait a moment; raises the error when the leases are about to run out, or nobody wants to wait."""
-        if (self._claims and time.monotonic() - self._renewed > TTL - MARGIN) or (self._draining and not self._claims):
+        if (self._claims and time.monotonic() - self._renewed > self.ttl * (1 - MARGIN)) or (self._draining and not self._claims):
             raise error
         self._unsure = True
         time.sleep(RETRY)

@@ -1,6 +1,7 @@
 """What the tables say of trials and epochs."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -18,6 +19,14 @@ class Reading(Database):
         query = sa.select(trial_table).where(c.study_id == study.id, c.number >= first, c.state.in_(list(states)))
         with self._read() as connection:
             return [decode_row(row) for row in connection.execute(query.order_by(c.number))]
+
+    def checkpoints(self) -> list[tuple[State, Path, Path | None]]:
+        """The newest checkpoint, and the one before, of every trial of every study that has one, with its state."""
+        c = trial_table.c
+        query = sa.select(c.state, c.checkpoint, c.previous)
+        query = query.where(c.state.in_([State.QUEUED, State.RUNNING]), c.checkpoint.is_not(None))
+        with self._read() as connection:
+            return [(State(s), Path(newest), Path(old) if old else None) for s, newest, old in connection.execute(query)]
 
     def leaders(self, study: Study, limit: int) -> list[Row]:
         """The complete trials with the best values, best first."""

@@ -96,17 +96,16 @@ class Studies(Database):
                 .values(state=State.CANCELLED, message=reason, ended=self._at(now), fence=c.fence + 1, lease_until=None)
             )
 
-    def waiting(self, *, now: float | None = None) -> list[Study]:
-        """The studies with a trial to claim: higher priorities first, then those with fewer trials at work."""
+    def waiting(self, *, now: float | None = None) -> list[tuple[Study, int]]:
+        """The studies with a trial to claim, and how many of their trials are at work; in the order of their launch."""
         s, t = study_table.c, trial_table.c
-        here = t.study_id == s.id
-        at = self._at(now)
+        here, at = t.study_id == s.id, self._at(now)
         queued = sa.exists().where(here, t.state == State.QUEUED)
         lapsed = sa.exists().where(here, t.state == State.RUNNING, t.lease_until < at)
         running = sa.select(sa.func.count()).where(here, t.state == State.RUNNING, t.lease_until >= at).scalar_subquery()
-        query = sa.select(study_table).where(~s.paused, sa.or_(queued, lapsed)).order_by(s.priority.desc(), running, s.id)
+        query = sa.select(study_table, running.label("running")).where(~s.paused, sa.or_(queued, lapsed)).order_by(s.id)
         with self._read() as connection:
-            return [decode_study(row) for row in connection.execute(query)]
+            return [(decode_study(row), int(row.running)) for row in connection.execute(query)]
 
 
 def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:

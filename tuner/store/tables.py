@@ -1,5 +1,6 @@
 """The tables, and the values that their rows become."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,16 @@ class Study:
     stopped: str
     priority: int
     paused: bool
+
+    @property
+    def identity(self) -> str:
+        """Which launch of which study; another of the same name, or one launched anew after a deletion, has another."""
+        return hashlib.sha256(f"{self.spec.identity} {self.created!r}".encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are, below a worker's home; two databases may share a home."""
+        return Path("checkpoints") / self.identity
 
 
 @dataclass(frozen=True)

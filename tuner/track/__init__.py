@@ -91,11 +91,6 @@ def view(store: Store, uri: str) -> str:
     return f"mlflow-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
 
-def identity(study: Study) -> str:
-    """Which launch of which study; another study of the same name, or one launched anew after a deletion, has another."""
-    return hashlib.sha256(f"{study.spec.identity} {study.created!r}".encode()).hexdigest()[:16]
-
-
 def _study_params(study: Study) -> dict[str, str]:
     spec = study.spec
     return {
@@ -300,12 +295,12 @@ class Forwarder:
         if study.id not in self._places:
             reference = self._store.reference(self._view, study)
             experiment, _, parent = (reference or "").partition(" ")
-            self._places[study.id] = Place(identity(study), experiment, parent) if reference else self._open(study)
+            self._places[study.id] = Place(study.identity, experiment, parent) if reference else self._open(study)
         return self._places[study.id]
 
     def _open(self, study: Study) -> Place:
         """Find the study's experiment and its parent run, or make them."""
-        own = identity(study)
+        own = study.identity
         experiment, made = self._door.experiment(study.name, own)
         place = Place(own, experiment, "", runs={} if made else None)
         tags = {IDENTITY: own, "study": study.name}
@@ -364,7 +359,7 @@ def lag(store: Store, study: Study, uri: str) -> int:
 def remove(store: Store, study: Study, uri: str) -> None:
     """Delete a study's experiment with its runs from MLflow; its name is free again. Raises `Unreachable`."""
     door = Door(uri)
-    experiment = door.find(identity(study))
+    experiment = door.find(study.identity)
     if experiment is not None:
-        door.trash(experiment, f"{study.name} (deleted {identity(study)})")
+        door.trash(experiment, f"{study.name} (deleted {study.identity})")
     store.forget(view(store, uri), study)
