@@ -21,8 +21,8 @@ from tuner import track
 from tuner.errors import BadInput, UnknownStudy
 from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
-from tuner.track.__main__ import Lifeline, follow
 from tuner.track.door import Refused, Unreachable
+from tuner.track.follow import Lifeline, follow, order
 from tuner.trial import Epoch, Failure, Outcome, State
 
 pytestmark = pytest.mark.filterwarnings(
@@ -514,28 +514,35 @@ def test_each_mlflow_has_its_own_progress(tables: Store, tmp_path: Path) -> None
     assert view(f"sqlite:///{tmp_path}/mlflow.db") != view(f"sqlite:///{tmp_path}/b/mlflow.db")
 
 
-def started(tables: Store, uri: str, *more: str, **options: Any) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tuner.track", "--db", tables.url.render_as_string(), "--mlflow", uri, *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **track.ENVIRONMENT}, **options)
+def started(tables: Store, uri: str, name: str) -> "subprocess.Popen[bytes]":
+    """The process that `tuner run` starts, with its order; its standard input is still open."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.track"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **track.ENVIRONMENT},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(order(tables.url.render_as_string(), uri, name))
+    process.stdin.flush()
+    return process
 
 
 def test_the_process_waits_for_a_server_that_is_down_and_ends_with_its_lifeline(
     tables: Store, study: Study, closed_port: int
 ) -> None:
     complete(tables, study)
-    process = started(tables, f"http://127.0.0.1:{closed_port}", "--study", study.name, stdin=subprocess.PIPE)
+    process = started(tables, f"http://127.0.0.1:{closed_port}", study.name)
     assert process.stderr is not None
     said = [process.stderr.readline() for _ in range(2)]
-    assert ["next try in 1 s" in said[0], "next try in 2 s" in said[1]] == [True, True], said
+    assert [b"next try in 1 s" in said[0], b"next try in 2 s" in said[1]] == [True, True], said
     _, last = process.communicate()
-    assert "given up for now" in last
+    assert b"given up for now" in last
     assert process.returncode == 1
 
 
-def test_the_process_makes_the_database_and_ends_when_nothing_is_new(tables: Store, study: Study, tmp_path: Path) -> None:
+def test_the_process_makes_the_database_and_ends_with_its_lifeline(tables: Store, study: Study, tmp_path: Path) -> None:
     complete(tables, study)
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    process = started(tables, uri, "--until-idle", stdin=subprocess.DEVNULL)
+    process = started(tables, uri, study.name)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert track.lag(tables, study, uri) == 0

@@ -41,13 +41,15 @@ log = logging.getLogger(__name__)
 class Site:
     """Where a worker stands: its name, its folder for checkpoints and logs, where data may lie, and how much disk it may fill.
 
-    `command` starts a training child, `stall` is how many seconds it may do nothing.
+    `allow_code` says whether it may run functions that study files name; `command` starts a training child, `stall` is how many
+    seconds that may do nothing.
     """
 
     name: str
     home: Path
     roots: Sequence[Path]
     disk: int
+    allow_code: bool = False
     stall: float = STALL
     command: Sequence[str] = (sys.executable, "-m", "tuner.child")
 
@@ -156,7 +158,8 @@ class Device:
         return following(waiting, self._left)
 
     def _may(self, study: Study) -> bool:
-        return time.monotonic() >= self._aside.get(study.id, 0.0)
+        allowed = self._site.allow_code or not study.spec.model.is_code
+        return allowed and time.monotonic() >= self._aside.get(study.id, 0.0)
 
     def _leaves(self, supervisor: Supervisor) -> bool:
         """Whether another study shall have this device, or none."""

@@ -8,7 +8,8 @@ SQLite (one host) runs in WAL mode with one writer at a time; a commit survives 
 PostgreSQL (many hosts) keeps the tables in the schema `tuner`.
 """
 
-from tuner.store.database import Database, address
+from tuner.store.alone import Alone
+from tuner.store.database import Database, address, mlflow_address
 from tuner.store.insistent import Insistent
 from tuner.store.leases import Leases
 from tuner.store.reading import Reading
@@ -33,6 +34,7 @@ __all__ = [
     "HEAD",
     "PARENT",
     "VERSION_TABLE",
+    "Alone",
     "Behind",
     "Claim",
     "Insistent",
@@ -44,6 +46,7 @@ __all__ = [
     "Worker",
     "address",
     "metadata",
+    "mlflow_address",
 ]
 
 

@@ -51,6 +51,12 @@ def address(url: str, password: str | None = None) -> sa.URL:
     return parsed
 
 
+def mlflow_address(url: sa.URL) -> str:
+    """MLflow's tables beside ours: a schema of their own, as both keep their version in a table of one name."""
+    beside = url.update_query_dict({"options": f"-csearch_path={MLFLOW_SCHEMA}"})
+    return beside.render_as_string(hide_password=False)
+
+
 class Database:
     """Connections to one database, and transactions on them."""
 
@@ -103,6 +109,10 @@ class Database:
             return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
         return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
+    def session(self) -> sa.Connection:
+        """A connection without transactions, for what belongs to a session."""
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
     def _at(self, now: float | None) -> sa.ColumnElement[float]:
         return self._now if now is None else sa.literal(now, sa.Float)
 
@@ -121,8 +131,13 @@ class Database:
 
         On PostgreSQL it makes the schemas `tuner` and `mlflow` too.
         """
-        if self.version() == HEAD:
-            return
+        if self.version() != HEAD:
+            with self.migration():
+                pass
+
+    @contextmanager
+    def migration(self) -> Iterator[None]:
+        """Migrate, and keep other migrations waiting until the block has ended: other tables may be made there."""
         if self.sqlite:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -130,10 +145,24 @@ class Database:
                 raise BadInput(f"--db: {self._file.parent} cannot be made: {error.strerror}") from None
         from tuner.migrations import upgrade  # noqa: PLC0415 — Alembic takes 0.3 s to import and is needed once
 
+        with self._migrating_alone():
+            with self._write() as connection:
+                if not self.sqlite:
+                    for schema in (SCHEMA, MLFLOW_SCHEMA):
+                        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+                upgrade(connection)
+            yield
+
+    @contextmanager
+    def _migrating_alone(self) -> Iterator[None]:
+        if self.sqlite:  # a writing transaction is alone
+            yield
+            return
         with self._write() as connection:
-            if not self.sqlite:
-                _migrate_alone(connection)
-            upgrade(connection)
+            for timeout in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+                connection.execute(sa.text(f"SET LOCAL {timeout} = '{MIGRATION_WAIT}'"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('tuner.migrate'))"))
+            yield
 
     def check_version(self) -> None:
         """Raises `BadInput` when the tables are not those that this code needs."""
@@ -154,15 +183,6 @@ class Database:
                 return None
             found = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
         return str(found) if found is not None else None
-
-
-def _migrate_alone(connection: sa.Connection) -> None:
-    """Wait for other migrations to end, and make the schemas."""
-    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{MIGRATION_WAIT}'"))
-    connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MIGRATION_WAIT}'"))
-    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('tuner.migrate'))"))
-    for schema in (SCHEMA, MLFLOW_SCHEMA):
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -13,12 +13,12 @@ from tuner.trial import Epoch, State
 class Reading(Database):
     """Questions that change nothing."""
 
-    def trials(self, study: Study, *, first: int = 0, states: Iterable[State] = State) -> list[Row]:
+    def trials(self, study: Study, *, first: int = 0, states: Iterable[State] = State, limit: int | None = None) -> list[Row]:
         """The trials of a study from number `first` on, in order."""
         c = trial_table.c
         query = sa.select(trial_table).where(c.study_id == study.id, c.number >= first, c.state.in_(list(states)))
         with self._read() as connection:
-            return [decode_row(row) for row in connection.execute(query.order_by(c.number))]
+            return [decode_row(row) for row in connection.execute(query.order_by(c.number).limit(limit))]
 
     def checkpoints(self) -> list[tuple[State, Path, Path | None]]:
         """The newest checkpoint, and the one before, of every trial of every study that has one, with its state."""
@@ -43,6 +43,13 @@ class Reading(Database):
         with self._read() as connection:
             found = [decode_row(row) for row in connection.execute(query.order_by(c.ended.desc()).limit(limit))]
         return found[::-1]
+
+    def ended_since(self, study: Study, seconds: float) -> int:
+        """How many trials ended within the last so many seconds."""
+        c = trial_table.c
+        query = sa.select(sa.func.count()).where(c.study_id == study.id, c.ended > self._now - seconds)
+        with self._read() as connection:
+            return int(connection.scalar(query) or 0)
 
     def counts(self, study: Study) -> dict[State, int]:
         """How many trials are in each state."""

@@ -21,15 +21,26 @@ class Studies(Database):
 
         Raises `StudyChanged` when a study of that name asks another question.
         """
+        return self.launch_all([(spec, trials, facts)], now=now)[0]
+
+    def launch_all(
+        self, launches: Iterable[tuple[StudySpec, int, Mapping[str, Any]]], *, now: float | None = None
+    ) -> list[Study]:
+        """Create several studies, each with its trials and facts, as `launch` does: all of them or none."""
+        with self._write() as connection:
+            return [self._launch(connection, *launch, now) for launch in launches]
+
+    def _launch(
+        self, connection: sa.Connection, spec: StudySpec, trials: int, facts: Mapping[str, Any], now: float | None
+    ) -> Study:
         insert = self._upsert(study_table).values(
             name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
             created=self._at(now), facts=json.dumps(facts),
         )  # fmt: skip
-        with self._write() as connection:
-            study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
-            if study_id is not None:
-                _add_rows(connection, study_id, range(trials))
-        study = self.study(spec.name)
+        study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
+        if study_id is not None:
+            _add_rows(connection, study_id, range(trials))
+        study = decode_study(connection.execute(sa.select(study_table).where(study_table.c.name == spec.name)).one())
         if study.spec.identity != spec.identity:
             raise StudyChanged(_what_changed(study.spec, spec))
         return study
