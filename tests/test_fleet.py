@@ -126,16 +126,16 @@ def test_a_drained_worker_gives_back_and_another_ends_the_study_on_a_shared_home
     fleet: tuple[Store, Path], migrated: str
 ) -> None:
     store, folder = fleet
-    launch(folder, migrated, "small", epochs=150)
+    launch(folder, migrated, "small", epochs=500)
     first = start(folder, migrated, "worker", "--devices", "cpu", "--name", "one", "--home", "shared")
     wait_for(store, "small", lambda _, epochs: epochs >= 30, first)
     (seen,) = json.loads(tuner(folder, "workers", "--json", TUNER_DB=migrated).stdout)
-    assert (seen["device"], seen["trials"], seen["message"]) == ("cpu", [{"study": "small", "trial": 0}], "")
+    assert (seen["device"], [held["study"] for held in seen["trials"]], seen["message"]) == ("cpu", ["small"], "")
     first.send_signal(signal.SIGTERM)
     _, said = first.communicate(timeout=60)
     assert first.returncode == 0, said
-    row = store.trials(store.study("small"))[0]
-    assert (row.state, row.crashes) == (State.QUEUED, 0)
+    (row,) = [row for row in store.trials(store.study("small"), states=[State.QUEUED]) if row.epoch]
+    assert row.crashes == 0
     assert row.checkpoint is not None
     assert row.checkpoint.epoch == row.epoch
     elsewhere = folder / "elsewhere"
@@ -145,8 +145,8 @@ def test_a_drained_worker_gives_back_and_another_ends_the_study_on_a_shared_home
     _, said = second.communicate(timeout=300)
     assert second.returncode == 0, said
     rows = store.trials(store.study("small"))
-    assert [(row.state, row.epoch, row.crashes) for row in rows] == [(State.COMPLETE, 150, 0)] * 4
-    assert [row.attempts for row in rows] == [2, 1, 1, 1]
+    assert [(row.state, row.epoch, row.crashes) for row in rows] == [(State.COMPLETE, 500, 0)] * 4
+    assert sorted(row.attempts for row in rows) == [1, 1, 1, 2]
     assert "goes on from an older state" not in "".join(log.read_text() for log in (folder / "shared" / "logs").iterdir())
 
 
