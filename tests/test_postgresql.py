@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.conftest import study_spec
 from tuner.errors import BadInput, DatabaseAway
-from tuner.store import Progress, Store, Study
+from tuner.store import Alone, Progress, Store, Study
 from tuner.store.database import address
 from tuner.trial import Epoch, Outcome, State
 
@@ -164,6 +164,28 @@ def test_a_database_without_tables_says_what_to_do(fresh: Store, postgresql: str
         connection.execute("UPDATE tuner.tuner_alembic_version SET version_num = '9999'")
     with pytest.raises(BadInput, match="the tables are at 9999"):
         fresh.check_version()
+
+
+def test_one_process_at_a_time_has_a_right_and_a_lost_session_gives_it_up(fresh: Store, postgresql: str) -> None:
+    other = Store(postgresql)
+    mine, theirs, third = Alone(fresh, "view"), Alone(other, "view"), Alone(other, "another view")
+    assert mine.has(1)
+    assert mine.has(1)
+    assert not theirs.has(1)
+    assert theirs.has(2)
+    assert third.has(1)
+    third.close()
+    kill_sessions(postgresql)
+    with pytest.raises(DatabaseAway):
+        mine.has(1)
+    with pytest.raises(DatabaseAway):
+        theirs.has(2)
+    assert theirs.has(1)
+    assert not mine.has(1)
+    theirs.close()
+    assert mine.has(1)
+    mine.close()
+    other.close()
 
 
 def test_a_password_with_every_awkward_character_works_and_is_never_printed(postgresql: str) -> None:

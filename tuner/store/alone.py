@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 import sqlalchemy as sa
 
@@ -24,8 +25,14 @@ class Alone:
         if self._file is not None:
             os.close(self._file)
         if self._session is not None:
-            self._session.invalidate()  # a session that goes back to the pool would keep its locks
+            with suppress(sa.exc.DBAPIError):  # a session that is dead holds nothing
+                self._session.execute(sa.text("SELECT pg_advisory_unlock_all()"))
+            self._forget_session()
+
+    def _forget_session(self) -> None:
+        if self._session is not None:
             self._session.close()
+        self._session, self._held = None, set()
 
     def has(self, number: int) -> bool:
         """Whether this process has the right of this number, now that it asked. Raises `DatabaseAway`."""
@@ -38,7 +45,7 @@ class Alone:
         try:
             return self._has(number)
         except sa.exc.DBAPIError as error:
-            self._session, self._held = None, set()
+            self._forget_session()
             raise DatabaseAway(f"the session that holds locks was lost: {error.orig}") from error
 
     def _has(self, number: int) -> bool:
