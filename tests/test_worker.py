@@ -169,6 +169,24 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_homes_may_have_a
     assert "goes on from an older state" in (home / "logs" / f"{second.worker.name}.log").read_text()
 
 
+def test_a_disk_that_takes_nothing_stops_no_trial_and_is_reported(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(train={"epochs": 40, "checkpoint_seconds": 0.0}, budget=1), 1, {})
+    working = supervisor(tables, study, tmp_path)
+    record = tables.record
+
+    def break_disk(progress: list[Progress], ttl: float) -> None:
+        record(progress, ttl)
+        if tables.trials(study)[0].epoch == 10:
+            (tmp_path / study.folder).rename(tmp_path / "gone")
+
+    tables.record = break_disk  # type: ignore[method-assign,assignment]
+    working.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.epoch, row.attempts) == (State.COMPLETE, 40, 1)
+    _whole(tables.epochs(study)[0], row)
+    assert working.worker.message.startswith("trial 0 is not saved: ")
+
+
 def test_a_child_that_hangs_is_killed_and_its_log_says_where(tables: Store, tmp_path: Path) -> None:
     spec = study_spec(enqueue=[{"width": 13}], budget=2)
     study = tables.launch(spec, 2, {})

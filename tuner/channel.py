@@ -37,12 +37,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Report:
-    """What happened in the engine since the last verdict; `unusable` says why there can be no engine at all."""
+    """What happened in the engine since the last verdict.
+
+    `unsaved` says why a checkpoint could not be written, `unusable` why there can be no engine at all.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
     room: int = 0
+    unsaved: str = ""
     unusable: str = ""
 
     @classmethod
@@ -53,6 +57,7 @@ class Report:
             checkpoints={int(number): _checkpoint(c) for number, c in raw["checkpoints"].items()},
             failed=[Failed(f["number"], Failure(f["kind"]), f["message"]) for f in raw["failed"]],
             room=raw["room"],
+            unsaved=raw["unsaved"],
             unusable=raw["unusable"],
         )
 

@@ -22,7 +22,7 @@ from tuner import spec
 from tuner.channel import Channel, Failed, Report, Start, Verdict
 from tuner.errors import BadCheckpoint, BadInput
 from tuner.spec import StudySpec, TrainSpec
-from tuner.trial import Checkpoint, Epoch, Failure, Run, Trial
+from tuner.trial import Epoch, Failure, Run, Trial
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Session:
         while not (verdict := self._obey(report)).quit:
             failed = [failure for trial in verdict.add if (failure := self._add(trial)) is not None]
             report = Report(failed=failed, room=self._run.room) if failed else self._advance()
-        self._inbox.exchange(Report(checkpoints={number: self._save(number) for number in list(self._saved)}))
+        self._inbox.exchange(self._save(list(self._saved)))
 
     def _obey(self, report: Report) -> Verdict:
         verdict = self._inbox.exchange(report)
@@ -112,19 +112,26 @@ class Session:
             for number in list(self._saved):
                 self._forget(number)
             return Report(failed=failed, room=self._run.room)
-        return Report(epochs=[epoch], checkpoints=self._save_if_due(epoch), room=self._run.room)
+        return replace(self._save_if_due(epoch), epochs=[epoch], room=self._run.room)
 
-    def _save_if_due(self, epoch: Epoch) -> dict[int, Checkpoint]:
+    def _save_if_due(self, epoch: Epoch) -> Report:
         if epoch.epoch == self._train.epochs:
             del self._saved[epoch.number]
         elif time.monotonic() - self._saved[epoch.number] >= self._train.checkpoint_seconds:
-            return {epoch.number: self._save(epoch.number)}
-        return {}
+            return self._save([epoch.number])
+        return Report()
 
-    def _save(self, number: int) -> Checkpoint:
-        checkpoint = self._run.save(number, self._folder)
-        self._saved[number] = time.monotonic()
-        return checkpoint
+    def _save(self, numbers: list[int]) -> Report:
+        """Save trials; one that cannot be saved, because the disk is full, goes on and is saved the next time."""
+        checkpoints, unsaved = {}, ""
+        for number in numbers:
+            self._saved[number] = time.monotonic()
+            try:
+                checkpoints[number] = self._run.save(number, self._folder)
+            except OSError as error:
+                unsaved = f"trial {number} is not saved: {error}"
+                log.error(unsaved)
+        return Report(checkpoints=checkpoints, unsaved=unsaved)
 
     def _forget(self, number: int) -> None:
         del self._saved[number]

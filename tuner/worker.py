@@ -295,6 +295,8 @@ class Supervisor:
 
     def _record(self, report: Report, child: Child) -> None:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
+        if report.unsaved or report.checkpoints:
+            self.worker = replace(self.worker, message=report.unsaved)
         saved = {
             number: replace(checkpoint, path=self._study.folder / checkpoint.path.name)
             for number, checkpoint in report.checkpoints.items()
