@@ -271,7 +271,7 @@ class _Pack:
 
         By formula: were it by the clock, the same study could give other bits the next time.
         """
-        weights = sum(math.prod(variable.shape) for variable in self._model.trainable_variables)
+        weights: int = sum(math.prod(variable.shape) for variable in self._model.trainable_variables)
         an_epoch = 6 * weights * self._study.rows / OPERATIONS
         return share * an_epoch * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
 
