@@ -311,6 +311,8 @@ class Supervisor:
         self._write(progress)
 
     def _write(self, progress: list[Progress]) -> None:
+        if not progress:
+            return
         try:
             self._store.record(progress, self.ttl)
         except LostLease:
