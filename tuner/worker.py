@@ -103,6 +103,11 @@ class Supervisor:
         return self._study
 
     @property
+    def _folder(self) -> Path:
+        """Where its checkpoints are, below the home; its own, as one that lost its leases unknowingly may still be writing."""
+        return self._study.folder / self.worker.name
+
+    @property
     def held(self) -> int:
         """How many trials are at work here."""
         return len(self._claims)
@@ -120,18 +125,25 @@ class Supervisor:
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
-        (self._home / self._study.folder).mkdir(parents=True, exist_ok=True)
-        self._store.enlist(self.worker)
-        self._bury()
-        self._catch_up()
+        (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
+            self._store.enlist(self.worker)
+            self._bury()
+            self._catch_up()
             while not self._draining and self._unfinished():
-                self._attend(tick)
-            if not self._draining:  # a kill between the end of a trial and the removal of its file leaves the file behind
+                self._attend_or_recover(tick)
+            if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
                 shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
         except DatabaseAway:
             if not self._draining:
                 raise
+
+    def _attend_or_recover(self, tick: Callable[[], None]) -> None:
+        try:
+            self._attend(tick)
+        except DatabaseAway as error:
+            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
+            self._recover()
 
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
@@ -158,7 +170,7 @@ class Supervisor:
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._study.folder)))
+            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._folder)))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
@@ -171,10 +183,6 @@ class Supervisor:
             self._mourn(child)
         except Relinquished:
             self._give_back()
-        except DatabaseAway as error:
-            child.kill()
-            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
-            self._recover()
         finally:
             child.kill()
 
@@ -346,7 +354,7 @@ class Supervisor:
         if report.unsaved or report.checkpoints:
             self.worker = replace(self.worker, message=report.unsaved)
         saved = {
-            number: replace(checkpoint, path=self._study.folder / checkpoint.path.name)
+            number: replace(checkpoint, path=self._folder / checkpoint.path.name)
             for number, checkpoint in report.checkpoints.items()
             if number in self._claims
         }
