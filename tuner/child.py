@@ -73,6 +73,7 @@ class Session:
                 for number in self._inbox.exchange(self._advance()).stop:
                     self._forget(number)
         saved = {number: checkpoint for number in list(self._saved) if (checkpoint := self._save(number)) is not None}
+        log.info("%s", self._run)
         self._inbox.exchange(Report(checkpoints=saved))
 
     def _add(self, trial: Trial) -> Failed | None:
