@@ -117,13 +117,18 @@ def ours(spec: StudySpec, folder: Path, data: Path | None, seconds: float | None
 
 
 def peer(name: str, spec: StudySpec, folder: Path, data: Path | None, seconds: float) -> Searched:
-    """The peer `benchmarks.peers.<name>`; no trial of it begins after `seconds`, or when the study's trials are used up."""
+    """The peer `benchmarks.peers.<name>`; no trial of it begins `seconds` after it has loaded, or when the study's trials are used up."""
     file, answer = _written(spec, folder), folder / "answer.json"
-    command = ["-m", f"benchmarks.peers.{name}", str(file), str(time.time() + seconds), str(answer)]
+    command = ["-m", f"benchmarks.peers.{name}", str(file), str(seconds), str(answer)]
     started, gone = _process([*command, *([str(data)] if data else [])], folder)
     said = json.loads(answer.read_text())
     trials = [Ended(trial["ended"], trial["value"], trial["params"]) for trial in said["trials"]]
     return Searched(started, said["begun"], gone, trials)
+
+
+def warm(modules: list[str]) -> None:
+    """Import modules in a process that is not counted: the first import of all compiles them."""
+    subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], env=_environment(), check=True)
 
 
 def _written(spec: StudySpec, folder: Path) -> Path:
@@ -135,11 +140,10 @@ def _written(spec: StudySpec, folder: Path) -> Path:
 
 def _process(command: list[str], folder: Path, seconds: float | None = None) -> tuple[float, float]:
     """When a Python process started and when it was gone; it is interrupted after `seconds`."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
     log, interrupted = folder / "output.log", False
     started = time.time()
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env=_environment())
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -149,3 +153,9 @@ def _process(command: list[str], folder: Path, seconds: float | None = None) -> 
     if process.returncode and not interrupted:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-2000:]}")
     return started, time.time()
+
+
+def _environment() -> dict[str, str]:
+    """Quiet, and with modules that are compiled once, as a package manager leaves them, whatever the caller's shell says."""
+    mine = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**mine, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -1,6 +1,5 @@
 """KerasTuner's random search, in one process."""
 
-import time
 from typing import Any
 
 import keras
@@ -66,9 +65,8 @@ def main() -> None:
     objective = keras_tuner.Objective(work.spec.objective.metric, "max")
     options = {"max_trials": work.spec.budget.trials, "seed": work.spec.seed, "directory": work.answer.parent}
     search = Search(work, objective=objective, **options)
-    begun = time.time()
     search.search(**work.rows, epochs=work.spec.train.epochs, verbose=0)
-    work.finish(begun, search.answers)
+    work.finish(search.answers)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ ours shows.
 """
 
 import time
+from typing import Any
 
 import mlflow
 import optuna
@@ -50,7 +51,7 @@ def main() -> None:
     mlflow.set_experiment(work.spec.name)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=SAMPLERS[work.spec.sampler.name](seed=work.spec.seed))
-    begun, trials = time.time(), []
+    trials: list[dict[str, Any]] = []
     while len(trials) < work.spec.budget.trials and not work.over:
         trial = study.ask()
         params = suggested(work, trial)
@@ -59,7 +60,7 @@ def main() -> None:
         logged(params, curves)
         study.tell(trial, value)
         trials.append(ended(value, params))
-    work.finish(begun, trials)
+    work.finish(trials)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 It searches as many trials as the study has, whatever the time.
 """
 
-import time
 from typing import Any
 
 import keras
@@ -68,10 +67,9 @@ def main() -> None:
     )  # fmt: skip
     running = tune.RunConfig(storage_path=str(work.answer.parent), stop={"training_iteration": epochs}, verbose=0)
     training = tune.with_resources(tune.with_parameters(Training, work=work), {"cpu": 1})
-    begun = time.time()
     results = tune.Tuner(training, param_space=space(work), tune_config=tuning, run_config=running).fit()
     ends = [(result.metrics["timestamp"], result.metrics[tuning.metric], result.config) for result in results]
-    work.finish(begun, [{"ended": at, "value": value, "params": params} for at, value, params in ends])
+    work.finish([{"ended": at, "value": value, "params": params} for at, value, params in ends])
 
 
 if __name__ == "__main__":

@@ -28,19 +28,21 @@ LENET5 = ((6, 16), (120, 84))  # filters and units of the preset of that name
 
 @dataclass(frozen=True)
 class Work:
-    """A study; the search ends with its trials, or with the first that ends after `until` (seconds since 1970)."""
+    """A study whose rows were loaded at `begun` (since 1970); no trial begins `seconds` later, or when its trials are used up."""
 
     spec: StudySpec
     data: Data
-    until: float
+    begun: float
+    seconds: float
     answer: Path
 
     @classmethod
     def given(cls) -> Self:
-        """From the command line: STUDY UNTIL ANSWER [DATA]."""
-        file, until, answer, *place = sys.argv[1:]
+        """From the command line: STUDY SECONDS ANSWER [DATA]."""
+        file, seconds, answer, *place = sys.argv[1:]
         spec = specs.load(Path(file), data=place[0] if place else None)
-        return cls(spec, sources.load(spec.data, spec.seed, [Path(p) for p in place]), float(until), Path(answer))
+        data = sources.load(spec.data, spec.seed, [Path(p) for p in place])
+        return cls(spec, data, time.time(), float(seconds), Path(answer))
 
     @cached_property
     def space(self) -> Space:
@@ -50,7 +52,7 @@ class Work:
     @property
     def over(self) -> bool:
         """Whether no trial may begin any more."""
-        return time.time() >= self.until
+        return time.time() >= self.begun + self.seconds
 
     def normalised(self, split: Split) -> np.ndarray:
         """What a network sees: [N, D] where it is fully connected, else [N, H, W, C]."""
@@ -82,9 +84,9 @@ class Work:
         model, batch_size = self.compiled(params)
         return model.fit(**self.rows, batch_size=batch_size, epochs=self.spec.train.epochs, verbose=0, **options).history
 
-    def finish(self, begun: float, trials: Sequence[Mapping[str, Any]]) -> None:
-        """Write the answer: when the search itself began, and of each trial `ended`, `value` and `params`."""
-        self.answer.write_text(json.dumps({"begun": begun, "trials": list(trials)}))
+    def finish(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Write the answer: when the search began, and of each trial `ended`, `value` and `params`."""
+        self.answer.write_text(json.dumps({"begun": self.begun, "trials": list(trials)}))
 
 
 def ended(value: float, params: Params) -> dict[str, Any]:
