@@ -36,7 +36,7 @@ MNIST: dict[str, Any] = {
     "train": {"epochs": 10},
     "search": {
         "depth": {"int": [1, 3]},
-        "width": {"choice": [64, 128, 256, 512], "per_layer": True},
+        "width": {"int": [32, 512], "log": True},
         "activation": ["relu", "tanh", "gelu"],
         "dropout": {"float": [0.0, 0.5]},
         "batch_size": [32, 64, 128],
@@ -117,7 +117,7 @@ def ours(spec: StudySpec, folder: Path, data: Path | None, seconds: float | None
 
 
 def peer(name: str, spec: StudySpec, folder: Path, data: Path | None, seconds: float) -> Searched:
-    """The peer `benchmarks.peers.<name>`; none of its trials begins `seconds` after it has loaded, or beyond the study's budget."""
+    """The peer `benchmarks.peers.<name>`; none of its trials begins `seconds` after it loaded, or beyond the study's budget."""
     file, answer = _written(spec, folder), folder / "answer.json"
     command = ["-m", f"benchmarks.peers.{name}", str(file), str(seconds), str(answer)]
     started, gone = _process([*command, *([str(data)] if data else [])], folder)
