@@ -25,7 +25,7 @@ def packed(row, K, *, shared, dtype="float32"):
         layer.initialise([key(seed, MASKS, 1) for seed in range(K)])
         layer.step.assign(range(K))
     for name, variable in layer.hyper.items():
-        variable.assign({"dropout": 0.3, "l1": 0.1, "l2": 0.2}[name] + 0.05 * np.arange(K))
+        variable.assign({"dropout": 0.3, "l1": 0.1, "l2": 0.2, "norm_momentum": 0.6}[name] + 0.05 * np.arange(K))
     return layer, inputs(shape, "float64" if dtype == "float64" else "float32")
 
 

@@ -1,0 +1,104 @@
+"""Plans as Keras models."""
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import keras
+
+from models import layers
+from models.activations import ACTIVATIONS
+from models.plan import Conv, Drop, Flat, Full, GlobalPool, Norm, Piece, Plan, Pool, Residual, Shape, Sigma
+
+Tensor = Any
+
+GROUPS = 8
+_NORMAL = {
+    "batch": lambda network: layers.BatchNormalization(momentum=network.params["norm_momentum"], lanes=network.lanes),
+    "group": lambda network: layers.GroupNormalization(GROUPS, lanes=network.lanes),
+    "layer": lambda network: layers.LayerNormalization(lanes=network.lanes),
+}
+_POOLING = {"max": layers.MaxPooling, "average": layers.AveragePooling}
+
+
+def assemble(
+    name: str, plan: Plan, params: Mapping[str, Any], input_shape: Shape, tensors: frozenset[str], lanes: int | None
+) -> keras.Model:
+    """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression; with lanes -> [K, B, outputs].
+
+    `params` has a value for every parameter of the network's row. A regulariser is in the graph when its value is not 0, or when
+    it is in `tensors`: the parameters whose value may change without another graph. With `lanes` all of them share the batch, and
+    every layer has K sets of weights. The last piece of the plan is the output.
+    """
+    network = _Network(params, tensors, lanes)
+    inputs = keras.Input(input_shape)
+    *hidden, last = plan
+    # In half precision the logits of a sure network overflow, and a softmax of the others is coarse.
+    single = keras.config.dtype_policy().variable_dtype
+    features = network.through(hidden, inputs)
+    return keras.Model(inputs, network.full(last, dtype=single)(features), name=name)
+
+
+class _Network:
+    """What the layers of one network have in common."""
+
+    def __init__(self, params: Mapping[str, Any], tensors: frozenset[str], lanes: int | None) -> None:
+        self.params, self.lanes = params, lanes
+        self._tensors = tensors
+        self._weighted = {name: self._present(name) for name in ("l1", "l2")}
+
+    def through(self, plan: Any, x: Tensor) -> Tensor:
+        """What the pieces make of x, one behind the other."""
+        return reduce(self._layer, plan, x)
+
+    def full(self, piece: Full, **layer: Any) -> keras.layers.Layer:
+        """A fully connected layer."""
+        return layers.FullyConnected(
+            piece.units,
+            activation=piece.activation,
+            use_bias=piece.bias,
+            initial=self.params["initial"],
+            lanes=self.lanes,
+            **self._weighted,
+            **layer,
+        )
+
+    def _layer(self, x: Tensor, piece: Piece) -> Tensor:
+        match piece:
+            case Full():
+                return self.full(piece)(x)
+            case Conv():
+                return self._conv(piece)(x)
+            case Norm(kind):
+                return _NORMAL[kind](self)(x)
+            case Sigma(activation):
+                return layers.Activation(activation, lanes=self.lanes)(x)
+            case Pool(kind, size):
+                return _POOLING[kind](size, lanes=self.lanes)(x)
+            case GlobalPool():
+                return layers.GlobalAveragePooling(lanes=self.lanes)(x)
+            case Flat():
+                return layers.Flatten(lanes=self.lanes)(x)
+            case Drop():
+                rate = self._present("dropout")
+                return x if rate is None else layers.Dropout(rate, lanes=self.lanes)(x)
+            case Residual(branch, shortcut):
+                return keras.layers.Add()([self.through(shortcut, x), self.through(branch, x)])
+
+    def _conv(self, piece: Conv) -> keras.layers.Layer:
+        initial = self.params["initial"]
+        return layers.Convolution(
+            piece.filters,
+            piece.kernel,
+            stride=piece.stride,
+            padding=piece.padding,
+            activation="linear" if piece.later else piece.activation,
+            use_bias=piece.bias,
+            initial=ACTIVATIONS[piece.activation].initial if initial == "auto" else initial,
+            lanes=self.lanes,
+            **self._weighted,
+        )
+
+    def _present(self, name: str) -> float | None:
+        value = self.params[name]
+        return value if value != 0 or name in self._tensors else None
