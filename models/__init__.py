@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import lenet, mlp
+from models import convnet, lenet, mlp, resnet
 from models.plan import Plan, measure
 
 ACTIVATIONS = (
@@ -60,17 +60,31 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """A list of layers each of which is of one of two kinds, chosen by `parameter`: behind the first `then` no `first` comes.
+
+    `owners` are the parameters that only one kind of layer has, each with that kind.
+    """
+
+    parameter: str
+    first: str
+    then: str
+    owners: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Network:
     """A row of the table.
 
     `plan` says of which pieces the network consists; `per_layer` names the parameters that may differ from layer to layer, each
-    with the parameter that counts these layers. `beyond_backprop` names the parameters that `models.backprop` has no formulas
-    for; None: it has none for the network.
+    with the parameter that counts these layers; `kinds` says of which kind a layer can be where that is a choice.
+    `beyond_backprop` names the parameters that `models.backprop` has no formulas for; None: it has none for the network.
     """
 
     plan: Callable[[Mapping[str, Any], tuple[int, ...], int], Plan]
     parameters: Mapping[str, Limits]
     per_layer: Mapping[str, str] = field(default_factory=dict)
+    kinds: Kinds | None = None
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
 
@@ -120,6 +134,18 @@ _EVERY = {
 # Of the running statistics. Keras' 0.99 takes hundreds of steps to forget the values that they begin with.
 _MOMENTUM = Limits(0.9, 0.0, 0.9999)
 
+_CONVOLUTIONS = {
+    "filters": Limits(16, 1, 100_000, shapes=True),
+    "kernel": Limits(3, 1, 64, shapes=True),
+    "stride": Limits(1, 1, 64, shapes=True),
+    "padding": Limits("same", 0, 64, choices=("same", "valid"), shapes=True),
+    "bias": Limits(True, choices=(True, False), shapes=True),
+    "pooling": Limits("max", choices=("none", "max", "average"), shapes=True),
+    "normalisation": Limits("none", choices=NORMALISATIONS, shapes=True),
+    "norm_momentum": _MOMENTUM,
+}
+_UNITS = Limits(64, 1, 100_000, shapes=True)
+
 NETWORKS: Mapping[str, Network] = {
     "mlp": Network(
         plan=mlp.plan,
@@ -140,6 +166,48 @@ NETWORKS: Mapping[str, Network] = {
             "bias": Limits(True, choices=(True, False), shapes=True),  # of the convolutions
             "pooling": Limits("max", choices=("max", "average"), shapes=True),
             "normalisation": Limits("none", choices=NORMALISATIONS, shapes=True),
+            "norm_momentum": _MOMENTUM,
+            **_EVERY,
+        },
+        convolutional=True,
+    ),
+    "convnet": Network(
+        plan=convnet.plan,
+        parameters={
+            "convolutions": Limits(2, 0, 64, shapes=True),
+            **_CONVOLUTIONS,
+            "dense": Limits(1, 0, 64, shapes=True),
+            "units": _UNITS,
+            **_EVERY,
+        },
+        per_layer={**dict.fromkeys(convnet.OF_CONVOLUTIONS, "convolutions"), "units": "dense"},
+        convolutional=True,
+    ),
+    "chain": Network(
+        plan=convnet.plan_chain,
+        parameters={
+            "depth": Limits(2, 0, 64, shapes=True),
+            "kind": Limits("convolution", choices=("convolution", "linear"), shapes=True),
+            **_CONVOLUTIONS,
+            "units": _UNITS,
+            **_EVERY,
+        },
+        per_layer=dict.fromkeys(("kind", *convnet.OF_CONVOLUTIONS, "units"), "depth"),
+        kinds=Kinds(
+            "kind",
+            convnet.CONVOLUTION,
+            convnet.LINEAR,
+            {**dict.fromkeys((*convnet.OF_CONVOLUTIONS, "norm_momentum"), convnet.CONVOLUTION), "units": convnet.LINEAR},
+        ),
+        convolutional=True,
+    ),
+    "resnet": Network(
+        plan=resnet.plan,
+        parameters={
+            "depth": Limits(20, 8, 200, shapes=True, step=6),
+            "width_factor": Limits(1.0, 0.1, 64.0, shapes=True),
+            "residual": Limits(True, choices=(True, False), shapes=True),
+            "normalisation": Limits("batch", choices=NORMALISATIONS, shapes=True),
             "norm_momentum": _MOMENTUM,
             **_EVERY,
         },

@@ -15,21 +15,33 @@ X = RNG.normal(size=(6, *IMAGE)).astype("float32")
 Y = RNG.integers(0, OUTPUTS, 6)
 
 
-def corners(row, known):
-    """The defaults, and each parameter at its ends or at each of its choices; what counts things stays small.
+def ends_of(limits):
+    """All choices, or both ends of a range; the upper one close to the default where it makes the network larger."""
+    if limits.choices:
+        return limits.choices
+    if type(limits.default) is int:
+        return int(limits.low), int(min(limits.high, limits.default + limits.step))
+    return limits.low, 2 * limits.default if limits.shapes else limits.high
 
-    Of a parameter that a row before has too, the last choice or the upper end is enough.
+
+def base(row):
+    """The defaults; what counts in steps is at its lower end, to be fast."""
+    return row.defaults() | {name: int(limits.low) for name, limits in row.parameters.items() if limits.step > 1}
+
+
+def corners(row, known):
+    """The defaults, each parameter at its ends, and what may differ from layer to layer at both.
+
+    Of a parameter that a row before has too, the last of its values is enough.
     """
-    yield row.defaults()
+    yield base(row)
     for name, limits in row.parameters.items():
-        counts = type(limits.default) is int
-        ends = limits.choices or (limits.low, min(limits.high, limits.default + limits.step) if counts else limits.high)
-        for value in ends[-1:] if limits in known else ends:
-            yield {**row.defaults(), name: int(value) if counts else value}
+        for value in ends_of(limits)[-1 if limits in known else 0 :]:
+            yield {**base(row), name: value}
         known.append(limits)
     for name, counter in row.per_layer.items():
-        ends = row.parameters[name].choices or (1, 2)
-        yield {**row.defaults(), **{f"{name}_{layer}": ends[layer % 2] for layer in range(1, row.defaults()[counter] + 1)}}
+        ends, layers = ends_of(row.parameters[name]), base(row)[counter]
+        yield {**base(row), **{f"{name}_{layer}": ends[(layer - 1) % 2] for layer in range(1, layers + 1)}}
 
 
 KNOWN = []
@@ -43,9 +55,11 @@ network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def everything(name):
-    """The defaults, with a normalisation that has running statistics if there can be one."""
+    """A small network with layers of both kinds, and a normalisation that has running statistics, if there can be such."""
     row = NETWORKS[name]
-    return row.defaults() | ({"normalisation": "batch"} if "normalisation" in row.parameters else {})
+    statistics = {"normalisation": "batch"} if "normalisation" in row.parameters else {}
+    last = {f"{row.kinds.parameter}_{base(row)['depth']}": row.kinds.then} if row.kinds else {}
+    return {**base(row), **statistics, **last}
 
 
 def loss(model, x=X):

@@ -24,7 +24,8 @@ from tuner.owners import own, short
 from tuner.review import Review, choices
 from tuner.review.looks import clipped
 from tuner.review.plots import LINES, POINTS
-from tuner.space import Dimension, Space
+from tuner.dimension import Dimension
+from tuner.space import Space
 from tuner.spec import FloatRange, IntRange, parse, values
 from tuner.store import Progress, Store, Study
 from tuner.trial import Epoch, Failure, Outcome, Params, State, Value

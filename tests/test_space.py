@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from models import NETWORKS
 from tests.conftest import study_spec
 from tuner.errors import BadInput
-from tuner.space import Dimension, Scheduled, Space, check
+from tuner.dimension import Dimension
+from tuner.space import Scheduled, Space
 from tuner.spec import contains, values
 
 LAYERED = {

@@ -19,7 +19,7 @@ from tuner.review.choices import own as own_of_choice
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
-from tuner.space import Dimension
+from tuner.dimension import Dimension
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec
 from tuner.store import Row, Store, Study
 from tuner.trial import Params, State, Value
@@ -339,7 +339,7 @@ def _describe(dimension: Dimension) -> tuple[str, str, str]:
 
 
 def _condition(dimension: Dimension) -> str:
-    ways = (f"{other} is {' or '.join(_value(value) for value in wanted)}" for other, wanted in dimension.when.items())
+    ways = (f"{other} is {' or '.join(_value(value) for value in wanted)}" for other, wanted in dimension.conditions)
     return ", and ".join(ways) or "always"
 
 

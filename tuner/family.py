@@ -1,0 +1,143 @@
+"""The family of networks that a study searches: its smallest and its largest member, and whether it can be searched at all. Pure.
+
+Where a network grows with every parameter, as a perceptron does, these are the corners of the space. A convolutional one does not:
+a larger stride makes it smaller, and some members do not exist. There the corners, and some members drawn at random, are improved
+one parameter at a time until none helps.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+from models.plan import Impossible
+from tuner.dimension import Dimension
+from tuner.errors import BadInput
+from tuner.space import Size, Space
+from tuner.spec import Fixed, values
+from tuner.trial import Params, Value
+
+MAX_GRID = 1_000_000
+MAX_PARAMETERS = 500_000_000
+MAX_BYTES = 64 * 2**30
+STARTS, DRAWS = 3, 300  # members that are improved beside the corners, and how many are drawn to find them
+VALUES = 8  # of a parameter that are tried; of one that has more, both ends
+
+
+@dataclass(frozen=True)
+class Family:
+    """The networks of a space on inputs of one shape, with `rows` to train on; nothing is known of a user's own."""
+
+    space: Space
+    input_shape: tuple[int, ...]
+    outputs: int
+    rows: int
+
+    @cached_property
+    def smallest(self) -> Size | None:
+        """The one with the fewest weights, if any is known."""
+        return min(self._sizes, key=lambda size: (size.parameters, size.bytes), default=None)
+
+    @cached_property
+    def largest(self) -> Size | None:
+        """The one with the most weights, if any is known."""
+        return max(self._sizes, key=lambda size: (size.parameters, size.bytes), default=None)
+
+    @cached_property
+    def heaviest(self) -> Size | None:
+        """The one that needs the most memory in training, if any is known."""
+        return max(self._sizes, key=lambda size: size.bytes, default=None)
+
+    @property
+    def impossible(self) -> str:
+        """Why no network of the space can be; empty when one can, or nothing is known of them."""
+        return "" if self._sizes else self.space.impossible(self.corner(min), self.input_shape, self.outputs)
+
+    def corner(self, end: Callable[..., Value]) -> dict[str, Value]:
+        """The configuration with every parameter at its lower end (`min`) or its upper end (`max`)."""
+        return self.space.choose(lambda d: _end(d, end))
+
+    @cached_property
+    def _sizes(self) -> Sequence[Size]:
+        """Every size that was looked at; the extremes are among them."""
+        if self.space.network is None:
+            return []
+        starts = [*self._starts()]
+        if not self.space.network.convolutional:
+            return [size for _, size in starts]
+        return [size for start in starts for sign in (1, -1) for size in self._improved(*start, sign)]
+
+    def _starts(self) -> Iterator[tuple[Params, Size]]:
+        """The corners, and some members in between."""
+        chance = random.Random(0)  # noqa: S311 — the same members every time
+        drawn = (self.space.choose(lambda d: chance.choice(_tried(d))) for _ in range(DRAWS))
+        yield from self._possible(self.corner(end) for end in (min, max))
+        yield from islice(self._possible(drawn), STARTS)
+
+    def _possible(self, members: Iterator[Params]) -> Iterator[tuple[Params, Size]]:
+        for params in members:
+            if (size := self._size(params)) is not None:
+                yield params, size
+
+    def _size(self, params: Params) -> Size | None:
+        try:
+            return self.space.network_size(params, self.input_shape, self.outputs, self.rows)
+        except Impossible:
+            return None
+
+    def _improved(self, params: Params, size: Size, sign: int) -> Iterator[Size]:
+        """The sizes on the way from a member to fewer weights (sign 1) or more (-1), one parameter at a time."""
+        yield size
+        better = True
+        while better:
+            better = False
+            for dimension in self._shaping:
+                for other, found in self._possible(self._neighbours(params, dimension)):
+                    yield found
+                    if sign * found.parameters < sign * size.parameters:
+                        params, size, better = other, found, True
+
+    def _neighbours(self, params: Params, changed: Dimension) -> Iterator[Params]:
+        """The member with other values of one parameter; what exists only beside these is at its lower end."""
+        for value in _tried(changed) if changed.name in params else ():
+            yield self.space.choose(lambda d, v=value: v if d is changed else params.get(d.name, _end(d, min)))  # type: ignore[misc]
+
+    @cached_property
+    def _shaping(self) -> list[Dimension]:
+        """The dimensions that can change a size."""
+        still = self.space.tensors
+        known = self.space.network.parameters if self.space.network else {}
+        return [d for d in self.space.free.values() if d.name not in still and d.name.rstrip("0123456789").rstrip("_") in known]
+
+
+def _end(dimension: Dimension, end: Callable[..., Value]) -> Value:
+    return end(values(dimension.parameter), key=lambda value: 0.0 if isinstance(value, str) else float(value))
+
+
+def _tried(dimension: Dimension) -> Sequence[Value]:
+    """All values of a parameter that has few, else its ends."""
+    grid = dimension.grid
+    return list(grid) if grid is not None and len(grid) <= VALUES else values(dimension.parameter)
+
+
+def check(family: Family) -> None:
+    """Refuse a study that could never be searched.
+
+    Raises `BadInput` when a grid is too large to be searched, a batch exceeds the training rows, no network is possible, or the
+    largest one exceeds the caps.
+    """
+    space = family.space
+    if space.spec.sampler.name == "grid" and space.size > MAX_GRID:
+        raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
+    batch = space.configuration(family.corner(max)).batch_size
+    if batch is not None and batch > family.rows:
+        raise BadInput(f"search.batch_size: {batch} is more than the {family.rows} training rows")
+    if reason := family.impossible:
+        raise BadInput(f"search: none of these networks is possible on this data: {reason}")
+    most, largest = family.heaviest, family.largest
+    if most and largest and (largest.parameters > MAX_PARAMETERS or most.bytes > MAX_BYTES):
+        raise BadInput(
+            f"search: the largest network has {largest.parameters:,} weights and needs {most.bytes / 2**30:,.0f} GiB; "
+            f"allowed are {MAX_PARAMETERS:,} and {MAX_BYTES // 2**30} GiB"
+        )
