@@ -1,11 +1,12 @@
 """The activations σ, and what keeps the variance of a signal that goes through each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from models import ACTIVATIONS as NAMES
 
@@ -27,3 +28,24 @@ class Activation:
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
     {name: Activation(keras.activations.get(name), _INITIAL.get(name, "glorot_uniform")) for name in NAMES}
 )
+
+
+def chosen(u: tf.Tensor, names: Sequence[str], choice: tf.Tensor) -> tf.Tensor:
+    """σ(u) with the activation whose place in `names` is `choice`, which broadcasts against `u`.
+
+    All are computed. The derivative is selected like the value: a plain select would multiply the derivative of an activation
+    that overflows by 0 and hand NaN to a lane that has another one.
+    """
+
+    @tf.custom_gradient
+    def select(u: tf.Tensor) -> Any:
+        value = slope = tf.zeros_like(u)
+        for place, name in enumerate(names):
+            with tf.GradientTape() as tape:
+                tape.watch(u)
+                its = ACTIVATIONS[name].function(u)
+            mine = tf.equal(choice, place)
+            value, slope = tf.where(mine, its, value), tf.where(mine, tape.gradient(its, u), slope)
+        return value, lambda upstream: upstream * slope
+
+    return select(u)

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from models import layers
-from models.activations import ACTIVATIONS
 from models.plan import Conv, Drop, Flat, Full, GlobalPool, Norm, Piece, Plan, Pool, Residual, Shape, Sigma
 
 Tensor = Any
@@ -26,9 +25,10 @@ def assemble(
 ) -> keras.Model:
     """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression; with lanes -> [K, B, outputs].
 
-    `params` has a value for every parameter of the network's row. A regulariser is in the graph when its value is not 0, or when
-    it is in `tensors`: the parameters whose value may change without another graph. With `lanes` all of them share the batch, and
-    every layer has K sets of weights. The last piece of the plan is the output.
+    `params` has a value for every parameter of the network's row. `tensors` names those whose value may change without another
+    graph: a regulariser of these is in the graph even when it is 0, a width is the largest that is possible, and the activation
+    is a sequence of all that are. With `lanes` all of them share the batch, and every layer has K sets of weights. The last piece
+    of the plan is the output.
     """
     network = _Network(params, tensors, lanes)
     inputs = keras.Input(input_shape)
@@ -45,6 +45,7 @@ class _Network:
     def __init__(self, params: Mapping[str, Any], tensors: frozenset[str], lanes: int | None) -> None:
         self.params, self.lanes = params, lanes
         self._tensors = tensors
+        self._before: str | None = None  # the parameter that the width of what comes in is
         self._weighted = {name: self._present(name) for name in ("l1", "l2")}
 
     def through(self, plan: Any, x: Tensor) -> Tensor:
@@ -53,11 +54,14 @@ class _Network:
 
     def full(self, piece: Full, **layer: Any) -> keras.layers.Layer:
         """A fully connected layer."""
+        before, self._before = self._before, piece.named if piece.named and "width" in self._tensors else None
         return layers.FullyConnected(
             piece.units,
             activation=piece.activation,
-            use_bias=piece.bias,
+            use_bias="either" if "bias" in self._tensors else piece.bias,
             initial=self.params["initial"],
+            inputs_of=before,
+            units_of=self._before,
             lanes=self.lanes,
             **self._weighted,
             **layer,
@@ -86,15 +90,15 @@ class _Network:
                 return keras.layers.Add()([self.through(shortcut, x), self.through(branch, x)])
 
     def _conv(self, piece: Conv) -> keras.layers.Layer:
-        initial = self.params["initial"]
         return layers.Convolution(
             piece.filters,
             piece.kernel,
             stride=piece.stride,
             padding=piece.padding,
             activation="linear" if piece.later else piece.activation,
+            leads_to=piece.activation,
             use_bias=piece.bias,
-            initial=ACTIVATIONS[piece.activation].initial if initial == "auto" else initial,
+            initial=self.params["initial"],
             lanes=self.lanes,
             **self._weighted,
         )

@@ -28,11 +28,12 @@ class Flat:
 
 @dataclass(frozen=True)
 class Full:
-    """A fully connected layer, then σ."""
+    """A fully connected layer, then σ; `named` is the parameter that its units are, if they are one's."""
 
     units: int
     activation: str = "linear"
     bias: bool = True
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _walk(plan: Plan, shape: Shape, places: Counter[str]) -> Measure:
 def _step(piece: Piece, shape: Shape, places: Counter[str]) -> Measure:
     """One piece; `places` counts convolutions and poolings, so that a message can say which one."""
     match piece:
-        case Full(units, _, bias):
+        case Full(units, bias=bias):
             return _made((units,), (math.prod(shape) + bias) * units)
         case Conv(filters, kernel, stride, padding, bias):
             channels = _image(shape)[2]

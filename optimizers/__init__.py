@@ -59,6 +59,14 @@ class Row:
         return "gradient" in self.requires
 
     @property
+    def mixes(self) -> bool:
+        """Whether lanes of one graph may follow this rule beside others (`optimizers.several`).
+
+        What it remembers must be of the shape of the weight and start at 0.
+        """
+        return self.gradient_only and self.family != "matrix" and not self.settled.get("initial_mean_square")
+
+    @property
     def ranges(self) -> Mapping[str, Range]:
         """All that may be searched beside the rate: its own hyper-parameters, then the common ones that it does not state."""
         common = COMMON if self.takes_common else {}

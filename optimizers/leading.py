@@ -6,10 +6,10 @@ from optimizers.base import Rule
 
 
 class Leading(Rule):
-    """The wrapped rule moves the weights x, which the model's variables hold while it trains; the point that follows is evaluated.
+    """The wrapped rule moves the weights x, which the model's variables hold in training; the point that follows is evaluated.
 
-    The slot `lead` is x less that point, from 0, so weights that are set in between move both. Decay belongs to the wrapped rule's
-    step. A mixin: it stands in front of the rule's class.
+    The slot `lead` is x less that point, from 0, so weights that are set in between move both. Decay belongs to the step of the
+    wrapped rule. A mixin: it stands in front of the rule's class.
     """
 
     slots: ClassVar = {"lead": 0.0}

@@ -17,8 +17,8 @@ DOORS = {
     "sqlalchemy": {"tuner/store", "tuner/migrations"},
     "alembic": {"tuner/migrations"},
     "mlflow": {"tuner/track"},
-    "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py"},
-    "keras": {"models", "optimizers", "tuner/data", "tuner/solo.py"},
+    "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
+    "keras": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
     "pydantic": {"tuner/spec.py"},
 }
 

@@ -372,7 +372,7 @@ def _leaderboard(study: "Study", leaders: "list[Row]") -> Table:
 def _checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudySpec, Facts]":
     """The study and what is known of its data, or `BadInput` with file and key."""
     from tuner import data as sources
-    from tuner import space as spaces
+    from tuner import family, space
     from tuner import spec as specs
 
     spec = specs.load(file, data=data)
@@ -381,7 +381,8 @@ def _checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudyS
             raise BadInput(f"model.name: {spec.model.name} is code; allow it to run with --allow-code")
         facts = sources.facts(spec.data, _roots(data))
         specs.check_task(spec, facts.task)
-        spaces.check(spaces.Space(spec), facts.input_shape, facts.outputs, sources.training_rows(facts.rows, spec.data))
+        rows = sources.training_rows(facts.rows, spec.data)
+        family.check(family.Family(space.Space(spec), facts.input_shape, facts.outputs, rows))
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
     return spec, facts

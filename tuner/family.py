@@ -1,27 +1,29 @@
 """The family of networks that a study searches: its smallest and its largest member, and whether it can be searched at all. Pure.
 
 Where a network grows with every parameter, as a perceptron does, these are the corners of the space. A convolutional one does not:
-a larger stride makes it smaller, and some members do not exist. There the corners, and some members drawn at random, are improved
-one parameter at a time until none helps.
+a larger stride makes it smaller, and some members do not exist. There all members are measured if they are few; else the corners,
+and some members drawn at random, are improved one parameter at a time until none helps.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from types import MappingProxyType
 
 from models.plan import Impossible
 from tuner.dimension import Dimension
 from tuner.errors import BadInput
 from tuner.space import Size, Space
-from tuner.spec import Fixed, values
+from tuner.spec import values
 from tuner.trial import Params, Value
 
 MAX_GRID = 1_000_000
 MAX_PARAMETERS = 500_000_000
 MAX_BYTES = 64 * 2**30
-STARTS, DRAWS = 3, 300  # members that are improved beside the corners, and how many are drawn to find them
+MEMBERS = 4_000  # of a family that are all measured
+STARTS, DRAWS = 6, 300  # members that are improved beside the corners, and how many are drawn to find them
 VALUES = 8  # of a parameter that are tried; of one that has more, both ends
 
 
@@ -63,10 +65,24 @@ class Family:
         """Every size that was looked at; the extremes are among them."""
         if self.space.network is None:
             return []
-        starts = [*self._starts()]
         if not self.space.network.convolutional:
-            return [size for _, size in starts]
-        return [size for start in starts for sign in (1, -1) for size in self._improved(*start, sign)]
+            return [size for _, size in self._possible(self.corner(end) for end in (min, max))]
+        members = list(islice(self._members(), MEMBERS + 1))
+        if len(members) <= MEMBERS:
+            return [size for _, size in self._possible(iter(members))]
+        return [size for start in self._starts() for sign in (1, -1) for size in self._improved(*start, sign)]
+
+    def _members(self, index: int = 0, params: Params = MappingProxyType({})) -> Iterator[Params]:
+        """All of them, as far as they differ in size."""
+        if index == len(self.space.dimensions):
+            yield params
+            return
+        dimension = self.space.dimensions[index]
+        if not dimension.exists(params):
+            yield from self._members(index + 1, params)
+            return
+        for value in _tried(dimension) if dimension.name in self._shaping else (_end(dimension, min),):
+            yield from self._members(index + 1, {**params, dimension.name: value})
 
     def _starts(self) -> Iterator[tuple[Params, Size]]:
         """The corners, and some members in between."""
@@ -92,7 +108,7 @@ class Family:
         better = True
         while better:
             better = False
-            for dimension in self._shaping:
+            for dimension in self._shaping.values():
                 for other, found in self._possible(self._neighbours(params, dimension)):
                     yield found
                     if sign * found.parameters < sign * size.parameters:
@@ -104,11 +120,11 @@ class Family:
             yield self.space.choose(lambda d, v=value: v if d is changed else params.get(d.name, _end(d, min)))  # type: ignore[misc]
 
     @cached_property
-    def _shaping(self) -> list[Dimension]:
+    def _shaping(self) -> Mapping[str, Dimension]:
         """The dimensions that can change a size."""
-        still = self.space.tensors
-        known = self.space.network.parameters if self.space.network else {}
-        return [d for d in self.space.free.values() if d.name not in still and d.name.rstrip("0123456789").rstrip("_") in known]
+        known = {} if self.space.network is None else self.space.network.parameters
+        shaping = {name for name, limits in known.items() if limits.shapes} | {"batch_size"}
+        return {n: d for n, d in self.space.free.items() if n.rstrip("0123456789").removesuffix("_") in shaping}
 
 
 def _end(dimension: Dimension, end: Callable[..., Value]) -> Value:

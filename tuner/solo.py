@@ -10,42 +10,35 @@ The last batch of an epoch is filled up with rows from the beginning of the same
 counts once an epoch, and one shape of step serves all.
 """
 
-import hashlib
 import importlib
 import inspect
-import json
 import math
-import os
-import tempfile
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
-import safetensors.numpy
 import tensorflow as tf
 from numpy.typing import NDArray
 
 import models
-import optimizers
 from models import backprop
 from models.layers import initialise, set_hyper
 from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
-from optimizers.schedules import Chosen
-from tuner.data import Data, Split, class_weights, order
+from tuner import checkpoints, rules
+from tuner.data import Data, order
 from tuner.errors import BadCheckpoint
-from tuner.metrics import METRICS
+from tuner.objective import Objective
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Trial, Value
 
-FORMAT = "1"  # of a checkpoint
 CHUNK = 2048  # rows that are predicted at once
 # What XLA costs and wins on two CPU cores (benchmarks/results/solo_loop.txt), in seconds.
 XLA_COMPILES, XLA_WINS_A_STEP, XLA_WINS_A_WEIGHT = 1.5, 1e-4, 2e-9
@@ -60,7 +53,7 @@ class Solo:
     def __init__(self, spec: StudySpec, data: Data, *, graphs: int = 32) -> None:
         self._spec, self._kept = spec, graphs
         self._space = Space(spec)
-        self._study = _Study(spec, data)
+        self._study = Objective(spec, data)
         self._networks = _Own(spec, data) if spec.model.is_code else _BuiltIn(self._space, data)
         self._graphs: OrderedDict[tuple[tuple[str, Value], ...], _Graph] = OrderedDict()
         self._traced: Counter[str] = Counter()
@@ -86,7 +79,7 @@ class Solo:
             raise RuntimeError("solo has room for one trial")
         self._seat = None  # its graph may be the one that is renewed
         checkpoint = trial.checkpoint
-        state = _read(checkpoint, self._labels(trial, checkpoint.epoch)) if checkpoint else None
+        state = checkpoints.read(checkpoint, self._labels(trial, checkpoint.epoch)) if checkpoint else None
         with self._memory(), _precision(self._spec):
             graph = self._graph(trial)
         if state is not None:
@@ -108,11 +101,7 @@ class Solo:
         """Write `<number>-<epoch>.safetensors` durably; possible until another trial takes the place."""
         if self._seat is None or self._seat.trial.number != number:
             raise KeyError(f"trial {number} is not here")
-        epoch = self._seat.epoch
-        content = safetensors.numpy.save(self._seat.graph.state(), self._labels(self._seat.trial, epoch))
-        path = folder / f"{number}-{epoch}.safetensors"
-        _write(path, content)
-        return Checkpoint(path, epoch, hashlib.sha256(content).hexdigest())
+        return checkpoints.write(folder, self._labels(self._seat.trial, self._seat.epoch), self._seat.graph.state())
 
     def _advance(self, seat: "_Seat") -> Epoch:
         self._busy = False  # a trial whose epoch raises has left
@@ -168,9 +157,7 @@ class Solo:
         return steps * (XLA_WINS_A_STEP + XLA_WINS_A_WEIGHT * _count(model)) > XLA_COMPILES
 
     def _labels(self, trial: Trial, epoch: int) -> dict[str, str]:
-        """What a checkpoint says of itself."""
-        signature = json.dumps(self._space.signature(trial.params))
-        return {"format": FORMAT, "trial": str(trial.number), "epoch": str(epoch), "signature": signature}
+        return checkpoints.labels(trial.number, epoch, self._space.signature(trial.params))
 
 
 @dataclass
@@ -180,154 +167,6 @@ class _Seat:
     trial: Trial
     graph: "_Graph"
     epoch: int
-
-
-# The data and the task ---------------------------------------------------------------------------------------------------------
-
-
-class _Study:
-    """The data on the device and what is measured on them, once for all trials."""
-
-    def __init__(self, spec: StudySpec, data: Data) -> None:
-        self.task: _Task = _Regression(data) if data.facts.task == "regression" else _Classification(spec)
-        self._epochs, self.rows, self.held_out = spec.train.epochs, len(data.train.y), len(data.validation.y)
-        self.scales_loss = spec.train.precision == "mixed_float16"
-        self.explicit = spec.train.backprop == "explicit"
-        self.y = tf.constant(self.task.targets(data.train.y))
-        self.weights = tf.constant(np.stack(_weights(spec, data), axis=1), tf.float32)
-        self._x, self._held_out_x = tf.constant(data.train.x), tf.constant(data.validation.x)
-        self._offset, self._scale = (tf.constant(a, tf.float32) for a in (data.offset, data.scale))
-        self._validation = data.validation
-        named = (*spec.train.metrics, spec.objective.metric.removeprefix("val_"))
-        usual = (name for name, row in METRICS.items() if row.default and row.task == data.facts.task)
-        self._metrics = [name for name in dict.fromkeys((*usual, *named)) if name != "loss"]
-
-    def steps(self, batch_size: int) -> int:
-        """How many steps a trial trains that is not stopped."""
-        return self._epochs * math.ceil(self.rows / batch_size)
-
-    def inputs(self, rows: tf.Tensor, *, held_out: bool = False) -> tf.Tensor:
-        """Normalised inputs of training or validation rows, [B] -> [B, ...]."""
-        x = tf.gather(self._held_out_x if held_out else self._x, rows)
-        return (tf.cast(x, tf.float32) - self._offset) * self._scale
-
-    def scores(self, predicted: NDArray[np.float32]) -> dict[str, float]:
-        """What is reported of the validation split, from the predictions [V, C] of `_Task.predictions`."""
-        y, w = self._validation.y, _row_weights(self._validation)
-        p = self.task.in_units(predicted.astype(np.float64))
-        with np.errstate(all="ignore"):  # a network that diverges is reported, not warned about
-            scores = {name: METRICS[name].of(y, p, w) for name in self._metrics}
-            return {"val_loss": self.task.held_out_loss(y, p, w), **{f"val_{name}": s for name, s in scores.items()}}
-
-
-class _Task(Protocol):
-    """What classification and regression differ in; `out` [B, C] is what the network returns."""
-
-    measured: str  # the training metric
-
-    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
-        """The targets [N] as the loss takes them."""
-        ...
-
-    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        """The loss of every row [B]."""
-        ...
-
-    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """The derivative of every row's loss by what the network returns, [B, C]."""
-        ...
-
-    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        """The training metric of every row [B]."""
-        ...
-
-    def predictions(self, out: tf.Tensor) -> tf.Tensor:
-        """What goes to the host, [B, C]."""
-        ...
-
-    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predictions as `tuner.metrics` takes them."""
-        ...
-
-    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
-        """The loss without penalties and class weights, from the predictions of `in_units`."""
-        ...
-
-
-class _Classification:
-    """Cross entropy in nats, accuracy, probabilities."""
-
-    measured = "accuracy"
-
-    def __init__(self, spec: StudySpec) -> None:
-        self._logits = not spec.model.is_code or spec.model.output == "logits"
-
-    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
-        return y.astype(np.int32)
-
-    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return keras.losses.sparse_categorical_crossentropy(y, out, from_logits=self._logits)
-
-    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return backprop.cross_entropy(out, tf.one_hot(y, out.shape[-1], dtype=out.dtype))
-
-    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.equal(tf.argmax(out, axis=1, output_type=tf.int32), y), tf.float32)
-
-    def predictions(self, out: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(out) if self._logits else out
-
-    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        return predicted
-
-    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
-        return METRICS["cross_entropy"].of(y, p, w)
-
-
-class _Regression:
-    """Squared error of standardised targets, absolute error in the units of the targets."""
-
-    measured = "mae"
-
-    def __init__(self, data: Data) -> None:
-        self._offset, self._scale = data.target_offset, data.target_scale
-
-    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
-        return ((y - self._offset) / self._scale).astype(np.float32)
-
-    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.square(out[:, 0] - y)
-
-    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        return 2 * backprop.squared_error(out, y[:, None])
-
-    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.abs(out[:, 0] - y) * self._scale
-
-    def predictions(self, out: tf.Tensor) -> tf.Tensor:
-        return out
-
-    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-        return predicted[:, 0] * self._scale + self._offset
-
-    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
-        return METRICS["mse"].of(y, p, w) / self._scale**2
-
-
-def _row_weights(split: Split) -> NDArray[np.float64]:
-    return np.ones(len(split.y)) if split.weight is None else split.weight.astype(np.float64)
-
-
-def _weights(spec: StudySpec, data: Data) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each training row weighs in the loss and in the training metric, [N] each, with mean 1.
-
-    Were the mean another, a weight would change the step as well as the balance of the rows.
-    """
-    measured = _row_weights(data.train)
-    counted = measured
-    if spec.train.class_weight == "balanced":
-        counted = measured * class_weights(data.train, data.facts.outputs)[data.train.y]
-    return counted / counted.mean(), measured / measured.mean()
 
 
 # Networks ----------------------------------------------------------------------------------------------------------------------
@@ -388,12 +227,12 @@ class _Graph:
     """A network, its optimizer and their compiled functions: what the trials of one signature share."""
 
     def __init__(
-        self, model: keras.Model, configuration: Configuration, study: _Study, traced: Counter[str], *, jit: bool
+        self, model: keras.Model, configuration: Configuration, study: Objective, traced: Counter[str], *, jit: bool
     ) -> None:
         self.model, self._study, self._traced = model, study, traced
         self.parameters = _count(model)
         self._batch = configuration.batch_size or study.rows
-        self._optimizer = _rule(configuration, study.steps(self._batch))
+        self._optimizer = rules.rule(configuration, study.steps(self._batch))
         self._optimizer.build(model.trainable_variables)
         self._loss_scale = LossScale() if study.scales_loss else None
         # Concrete functions: they cost less a call, and TensorFlow warns of no retracing where there is none.
@@ -406,9 +245,7 @@ class _Graph:
         self._optimizer.reset()
         if self._loss_scale is not None:
             self._loss_scale.reset()
-        hyper = {**_hyper(configuration, self._study.steps(self._batch)), "learning_rate": configuration.learning_rate}
-        schedule = {f"schedule.{name}": value for name, value in _schedule(configuration).items()}
-        for name, value in {**hyper, **schedule}.items():
+        for name, value in rules.numbers(configuration, self._study.steps(self._batch)).items():
             self._optimizer.set_hyper(name, value)
 
     def train(self, rows: NDArray[np.int32]) -> dict[str, float]:
@@ -559,69 +396,6 @@ def _precision(spec: StudySpec) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _rule(configuration: Configuration, steps: int) -> Any:
-    """The optimizer of a trial of so many steps."""
-    rate: Any = configuration.learning_rate
-    if configuration.schedule is not None:
-        rate = Chosen(rate, steps, **_schedule(configuration))
-    return optimizers.load(configuration.optimizer)(rate, **_hyper(configuration, steps))
-
-
-def _hyper(configuration: Configuration, steps: int) -> dict[str, float]:
-    horizon = optimizers.find(configuration.optimizer).horizon
-    return {**({horizon: float(steps)} if horizon else {}), **configuration.hyper}
-
-
-def _schedule(configuration: Configuration) -> dict[str, float]:
-    """The numbers of `optimizers.schedules.Chosen` but rate and steps."""
-    if (chosen := configuration.schedule) is None:
-        return {}
-    return {"kind": list(optimizers.SCHEDULES).index(chosen.name), "warmup": chosen.warmup, **chosen.numbers}
-
-
 def _count(model: keras.Model) -> int:
     """Trainable weights."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
-
-
-# Checkpoints -------------------------------------------------------------------------------------------------------------------
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in its place so that no crash leaves half of it there."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    """The variables in a checkpoint, after its hash and its labels were found right.
-
-    Raises `BadCheckpoint`.
-    """
-    try:
-        content = checkpoint.path.read_bytes()
-    except OSError as error:
-        raise BadCheckpoint(f"{checkpoint.path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
-        raise BadCheckpoint(f"{checkpoint.path} is damaged: its SHA-256 is not the one that was recorded")
-    try:
-        state: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
-    except safetensors.SafetensorError as error:
-        raise BadCheckpoint(f"{checkpoint.path} is not a checkpoint: {error}") from error
-    its = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__")
-    if its != labels:
-        raise BadCheckpoint(f"{checkpoint.path} belongs to another trial, epoch or version: {its}")
-    return state

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from models import NETWORKS
+from models import NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
@@ -392,6 +392,8 @@ def _bad_values(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[st
     for value in values(parameter):
         if problem := _refuses(own, value, limits):
             yield f"search.{name}: {value!r} {problem}"
+    if isinstance(parameter, IntRange) and isinstance(limits, Limits) and parameter.step % limits.step:
+        yield f"search.{name}.step: {parameter.step} is not a multiple of {limits.step}"
 
 
 def _refuses(name: str, value: Value, limits: Any) -> str:

@@ -8,12 +8,13 @@ The hyper-parameters of a layer are variables of shape (), or (K,): a graph that
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
 import keras.ops as ops
 import numpy as np
+import tensorflow as tf
 
 from models import random
 from models.random import Key
@@ -21,6 +22,7 @@ from models.shapes import whole
 
 Tensor = Any
 Shape = tuple[int | None, ...]
+State = Iterable[tuple[keras.Variable, Any]]
 
 
 class Layer(keras.layers.Layer):
@@ -84,8 +86,21 @@ class Layer(keras.layers.Layer):
         """One value for each lane as one array; without lanes the only value."""
         return values[0] if self.lanes is None else np.stack(values)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
-        """Take the initial state; `keys` has one for each lane if the class has a `stream`, else it is empty."""
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
+        """Variables with the values that lanes begin with, [lanes that begin, ...]; without lanes [...].
+
+        A class with a `stream` gets a key for each of them. `params` is empty, or has for each the parameters of its network,
+        where those that differ from lane to lane count.
+        """
+        del keys, params  # nothing to begin with
+        return []
+
+    def initialise(
+        self, keys: Sequence[Key], lanes: Sequence[int] | None = None, params: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Take the initial state, with `lanes` in these only."""
+        for variable, values in self.initial_state(keys, params):
+            put(variable, values, lanes)
 
     # Keras' own layers
 
@@ -145,22 +160,34 @@ def layers_of(model: keras.Model) -> Iterator[Layer]:
             yield layer
 
 
-def initialise(model: keras.Model, *seeds: int) -> None:
+def initialise(
+    model: keras.Model, *seeds: int, lanes: Sequence[int] | None = None, params: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Give every layer its initial state: a function of a seed, one for each lane, and of its place among the layers of its kind.
 
-    A fresh model and one that has been trained come out the same, and a layer of another kind moves nobody's weights.
+    With `lanes` only these begin, each with its seed and its `params`; their neighbours keep what they have. A fresh model and
+    one that has been trained come out the same, and a layer of another kind moves nobody's weights.
     """
     places: Counter[int] = Counter()
     for layer in layers_of(model):
-        if (stream := layer.stream) is None:
-            layer.initialise([])
-            continue
-        layer.initialise([random.key(seed, stream, places[stream]) for seed in seeds])
-        places[stream] += 1
+        keys = []
+        if (stream := layer.stream) is not None:
+            keys = [random.key(seed, stream, places[stream]) for seed in seeds]
+            places[stream] += 1
+        layer.initialise(keys, lanes, params)
 
 
-def set_hyper(model: keras.Model, values: Mapping[str, Any]) -> None:
-    """Set hyper-parameters, each to a number or one for each lane, in every layer that has them."""
+def put(variable: keras.Variable, values: Any, lanes: Sequence[int] | None = None) -> None:
+    """Assign what broadcasts against the variable, or against those of its rows that are `lanes`."""
+    if lanes is None:
+        variable.assign(np.broadcast_to(values, variable.shape))
+        return
+    rows = np.broadcast_to(np.asarray(values, variable.dtype), (len(lanes), *variable.shape[1:]))
+    variable.value.scatter_update(tf.IndexedSlices(rows, tf.constant(lanes, tf.int32)))
+
+
+def set_hyper(model: keras.Model, values: Mapping[str, Any], lanes: Sequence[int] | None = None) -> None:
+    """Set hyper-parameters, each to a number or one for each lane, in every layer that has them; with `lanes` only theirs."""
     for layer in layers_of(model):
         for name in values.keys() & layer.hyper.keys():
-            layer.hyper[name].assign(np.broadcast_to(values[name], layer.hyper[name].shape))
+            put(layer.hyper[name], values[name], lanes)

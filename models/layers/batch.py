@@ -1,13 +1,13 @@
 """Batch normalisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import keras.ops as ops
 import tensorflow as tf
 
-from models.layers.base import Shape, Tensor, refuse
+from models.layers.base import Shape, State, Tensor, refuse
 from models.layers.normalization import Normalization, check_last_axis, inputs_of, normal_arguments
 from models.random import Key
 
@@ -35,11 +35,9 @@ class BatchNormalization(Normalization):
         self.moving_mean = self.state("moving_mean", channels, 0.0, trainable=False)
         self.moving_variance = self.state("moving_variance", channels, 1.0, trainable=False)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
         """γ = 1, β = 0, running mean 0, running variance 1."""
-        super().initialise(keys)
-        self.moving_mean.assign(ops.zeros_like(self.moving_mean))
-        self.moving_variance.assign(ops.ones_like(self.moving_variance))
+        return [*super().initial_state(keys, params), (self.moving_mean, 0.0), (self.moving_variance, 1.0)]
 
     def call(self, x: Tensor, *, training: bool = False) -> Tensor:
         """The shape of `x`, with the lanes in front."""

@@ -1,6 +1,7 @@
 """Fully connected layers, what leads to them, and an activation on its own."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -18,23 +19,34 @@ class FullyConnected(Weighted):
 
     Lecture 1.1. The kernel is [D, F], as in `keras.layers.Dense`: the transpose of the lecture's W. Raises ValueError for `units`
     that is not a whole number from 1.
+
+    Lanes of different widths share the largest kernel: `inputs_of` and `units_of` name the parameters that say how many inputs and units
+    a lane has. The other units return 0, and with W and b of 0 their gradients are 0 too.
     """
 
-    def __init__(self, units: int, **layer: Any) -> None:
+    def __init__(self, units: int, *, inputs_of: str | None = None, units_of: str | None = None, **layer: Any) -> None:
         super().__init__(**layer)
         self.units = whole("units", units)
+        self.inputs_of, self.units_of = inputs_of, units_of
 
     def build(self, input_shape: Shape) -> None:
         """Create W [D, F] and b [F]."""
         self.create((self.within(input_shape)[-1], self.units))  # type: ignore[arg-type]
+        if self.units_of is not None:
+            self.add_hyper(self.units_of, self.units)
+
+    def used(self, whole: tuple[int, ...], params: Mapping[str, Any]) -> tuple[int, ...]:
+        """[D, F] of a lane."""
+        return params.get(self.inputs_of or "", whole[0]), params.get(self.units_of or "", whole[1])
 
     def call(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., F]."""
         self.penalise()
         kernel = self.cast_kernel()
-        if self.is_shared(x.shape):
-            return self.finish(self._shared(x, kernel))
-        return self.finish(ops.matmul(x, kernel))
+        y = self.finish(self._shared(x, kernel) if self.is_shared(x.shape) else ops.matmul(x, kernel))
+        if self.units_of is None:
+            return y
+        return y * ops.cast(ops.arange(self.units) < ops.cast(self._hyper_of(self.units_of, len(y.shape)), "int32"), y.dtype)
 
     def _shared(self, x: Tensor, kernel: Tensor) -> Tensor:
         """One wide product [B, D] x [D, K F] for a batch that all lanes share."""
@@ -56,7 +68,7 @@ class FullyConnected(Weighted):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "inputs_of": self.inputs_of, "units_of": self.units_of}
 
 
 @keras.saving.register_keras_serializable(package="tuner")

@@ -1,13 +1,13 @@
 """Dropout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import keras.ops as ops
 
 from models import random
-from models.layers.base import Layer, Shape, Tensor, arguments
+from models.layers.base import Layer, Shape, State, Tensor, arguments
 from models.random import Key
 
 
@@ -43,10 +43,10 @@ class Dropout(Layer):
         keys = [random.key(self.seed + lane, self.stream, 0) for lane in range(self.lanes or 1)]
         return ops.cast(self.stacked(keys), dtype)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
-        """Begin the masks that belong to the keys."""
-        self.key.assign(self.stacked(keys))
-        self.step.assign(ops.zeros_like(self.step))
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
+        """The masks that belong to the keys, from the first on."""
+        del params  # no lane differs in more than its rate
+        return [(self.key, self.stacked(keys)), (self.step, 0)]
 
     def call(self, x: Tensor, *, training: bool = False) -> Tensor:
         """The shape of `x`, with the lanes in front."""

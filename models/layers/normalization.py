@@ -3,14 +3,14 @@
 Statistics are in float32 when the layer computes in half precision, and each lane has its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras.ops as ops
 import tensorflow as tf
 
-from models.layers.base import Layer, Shape, Tensor, arguments
+from models.layers.base import Layer, Shape, State, Tensor, arguments
 from models.random import Key
 
 
@@ -42,13 +42,10 @@ class Normalization(Layer):
         initial = keras.initializers.Constant(value)
         return self.add_weight(name=name, shape=self.laned(channels), initializer=initial, trainable=trainable, autocast=False)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
         """γ = 1, β = 0."""
-        del keys  # nothing here is random
-        if self.gamma is not None:
-            self.gamma.assign(ops.ones_like(self.gamma))
-        if self.beta is not None:
-            self.beta.assign(ops.zeros_like(self.beta))
+        del keys, params  # nothing here is random, or another in another lane
+        return [(weight, value) for weight, value in ((self.gamma, 1.0), (self.beta, 0.0)) if weight is not None]
 
     def exact(self, x: Tensor) -> Tensor:
         """`x` in a dtype that statistics can be taken in, with an axis for the lanes."""

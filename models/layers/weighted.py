@@ -5,18 +5,22 @@ from typing import Any
 
 import keras
 import keras.ops as ops
+import numpy as np
 import tensorflow as tf
 
 from models import activations, random
 from models.initial import INITIALS, draw
-from models.layers.base import Layer, Tensor
+from models.layers.base import Layer, State, Tensor
 from models.random import Key
 
 
 class Weighted(Layer):
     """A layer u = W * x + b, x' = σ(u), with W of [..., D, F] and b of [F].
 
-    `activation` is one of `models.ACTIVATIONS`; `initial` one of `models.INITIALS`, or "auto" for what suits the activation. `l1`
+    `activation` is one of `models.ACTIVATIONS`; `initial` one of `models.INITIALS`, or "auto" for what suits the activation,
+    or the one that `leads_to` names when it only comes behind a normalisation.
+    Several activations make their choice a hyper-parameter, `activation`, the place in the sequence; with `use_bias="either"` the
+    hyper-parameter `bias` is 1 with and 0 without. `l1`
     and `l2` add l1 Σ|W| + l2 ΣW² to the loss, whose gradient is l1 sign(W) + 2 l2 W (the factor of the lecture and of
     `keras.regularizers`; Caffe's and a `weight_decay` of plain SGD are half of it); with None the term is not in the graph.
     Raises ValueError for other names.
@@ -27,19 +31,21 @@ class Weighted(Layer):
     def __init__(
         self,
         *,
-        activation: str = "linear",
-        use_bias: bool = True,
+        activation: str | Sequence[str] = "linear",
+        use_bias: bool | str = True,
         initial: str = "auto",
+        leads_to: str | None = None,
         l1: float | None = None,
         l2: float | None = None,
         **layer: Any,
     ) -> None:
-        if activation not in activations.ACTIVATIONS:
+        self.activations = (activation,) if isinstance(activation, str) else tuple(activation)
+        if not self.activations or not set(self.activations) <= set(activations.ACTIVATIONS):
             raise ValueError(f"activation must be one of {', '.join(activations.ACTIVATIONS)}; got {activation!r}")
         if initial not in ("auto", *INITIALS):
             raise ValueError(f"initial must be one of auto, {', '.join(INITIALS)}; got {initial!r}")
         super().__init__(**layer)
-        self.activation, self.use_bias, self.initial = activation, use_bias, initial
+        self.use_bias, self.initial, self.leads_to = use_bias, initial, leads_to
         self._penalties = {name: value for name, value in (("l1", l1), ("l2", l2)) if value is not None}
 
     def create(self, shape: tuple[int, ...]) -> None:
@@ -55,16 +61,42 @@ class Weighted(Layer):
             self.bias = self.add_weight(name="bias", shape=self.laned(shape[-1]), initializer="zeros")
         for name, value in self._penalties.items():
             self.add_hyper(name, value)
+        if len(self.activations) > 1:
+            self.add_hyper("activation", 0)
+        if self.use_bias == "either":
+            self.add_hyper("bias", 1)
 
-    def initialise(self, keys: Sequence[Key]) -> None:
-        """As `initial` says; b = 0."""
-        self.kernel.assign(self._drawn(keys, tuple(self.kernel.shape)[0 if self.lanes is None else 1 :]))
-        if self.bias is not None:
-            self.bias.assign(ops.zeros_like(self.bias))
+    def initial_state(self, keys: Sequence[Key], params: Sequence[Mapping[str, Any]]) -> State:
+        """W as `initial` says, for the inputs and outputs that a lane has; b = 0."""
+        whole = tuple(self.kernel.shape)[0 if self.lanes is None else 1 :]
+        state: list[tuple[keras.Variable, Any]] = [(self.kernel, self._drawn(keys, whole, params))]
+        return state if self.bias is None else [*state, (self.bias, 0.0)]
 
-    def _drawn(self, keys: Sequence[Key], shape: tuple[int, ...]) -> Any:
-        kind = activations.ACTIVATIONS[self.activation].initial if self.initial == "auto" else self.initial
-        return self.stacked([draw(kind, key, shape) for key in keys])
+    def used(self, whole: tuple[int, ...], params: Mapping[str, Any]) -> tuple[int, ...]:
+        """The part of a kernel of `whole` shape that a lane with these parameters has."""
+        del params  # all of it
+        return whole
+
+    def _drawn(self, keys: Sequence[Key], whole: tuple[int, ...], params: Sequence[Mapping[str, Any]] = ()) -> Any:
+        values = []
+        for key, its in zip(keys, params or [{}] * len(keys), strict=True):
+            shape = self.used(whole, its)
+            kernel = draw(self._kind(its), key, shape)
+            values.append(np.pad(kernel, [(0, a - b) for a, b in zip(whole, shape, strict=True)]))
+        return self.stacked(values)
+
+    def _kind(self, params: Mapping[str, Any]) -> str:
+        initial = params.get("initial", self.initial)
+        if initial != "auto":
+            return str(initial)
+        several = len(self.activations) > 1
+        sigma = params.get("activation", self.activation) if several else self.leads_to or self.activation
+        return activations.ACTIVATIONS[sigma].initial
+
+    @property
+    def activation(self) -> str:
+        """The only activation, or the first of several."""
+        return self.activations[0]
 
     def penalise(self) -> None:
         """Add the penalty to the losses, if there is one."""
@@ -87,10 +119,19 @@ class Weighted(Layer):
 
     def finish(self, u: Tensor) -> Tensor:
         """σ(u + b)."""
-        return activations.ACTIVATIONS[self.activation].function(u if self.bias is None else self._biased(u))
+        u = u if self.bias is None else self._biased(u)
+        if len(self.activations) == 1:
+            return activations.ACTIVATIONS[self.activation].function(u)
+        return activations.chosen(u, self.activations, self._hyper_of("activation", len(u.shape)))
+
+    def _hyper_of(self, name: str, rank: int) -> Tensor:
+        """A hyper-parameter so that it broadcasts against `rank` axes."""
+        return self.spread(ops.convert_to_tensor(self.hyper[name]), rank)
 
     def _biased(self, u: Tensor) -> Tensor:
         bias = tf.cast(self.bias, u.dtype)
+        if "bias" in self.hyper:
+            bias = bias * tf.cast(self._hyper_of("bias", len(bias.shape)), u.dtype)
         if self.lanes is None:
             return tf.nn.bias_add(u, bias)
         # Not keras.ops.add: it takes [K, 1, 1] for the bias of an axis when any axis happens to have K places.
@@ -109,7 +150,8 @@ class Weighted(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        mine = {"activation": self.activation, "use_bias": self.use_bias, "initial": self.initial}
+        activation = self.activation if len(self.activations) == 1 else list(self.activations)
+        mine = {"activation": activation, "use_bias": self.use_bias, "initial": self.initial, "leads_to": self.leads_to}
         return {**super().get_config(), **mine, **self._penalties}
 
 

@@ -1,0 +1,70 @@
+"""Checkpoints as files: safetensors with labels, put in their place so that no crash leaves half of one, and checked by hash."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from tuner.errors import BadCheckpoint
+from tuner.trial import Checkpoint, Value
+
+FORMAT = "1"
+
+
+def labels(number: int, epoch: int, signature: Sequence[tuple[str, Value]]) -> dict[str, str]:
+    """What the checkpoint of a trial says of itself; `signature` says what graph its variables belong to."""
+    return {"format": FORMAT, "trial": str(number), "epoch": str(epoch), "signature": json.dumps(signature)}
+
+
+def write(folder: Path, labels: Mapping[str, str], state: Mapping[str, NDArray[Any]]) -> Checkpoint:
+    """Write `<trial>-<epoch>.safetensors` durably, from every variable by its place."""
+    content = safetensors.numpy.save(dict(state), dict(labels))
+    path = folder / f"{labels['trial']}-{labels['epoch']}.safetensors"
+    _put(path, content)
+    return Checkpoint(path, int(labels["epoch"]), hashlib.sha256(content).hexdigest())
+
+
+def read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """The variables in a checkpoint, after its hash and its labels were found right.
+
+    Raises `BadCheckpoint`.
+    """
+    try:
+        content = checkpoint.path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(f"{checkpoint.path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
+        raise BadCheckpoint(f"{checkpoint.path} is damaged: its SHA-256 is not the one that was recorded")
+    try:
+        state: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
+    except safetensors.SafetensorError as error:
+        raise BadCheckpoint(f"{checkpoint.path} is not a checkpoint: {error}") from error
+    its = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__")
+    if its != labels:
+        raise BadCheckpoint(f"{checkpoint.path} belongs to another trial, epoch or version: {its}")
+    return state
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Put a file in its place so that no crash leaves half of it there."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

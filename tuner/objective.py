@@ -1,0 +1,162 @@
+"""What trials are trained for: the data on the device, the loss, and what is measured.
+
+Shapes: N training rows, V validation rows, B batch, C outputs of the network.
+"""
+
+import math
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from models import backprop
+from tuner.data import Data, Split, class_weights
+from tuner.metrics import METRICS
+from tuner.spec import StudySpec
+
+
+class Objective:
+    """The data on the device and what is measured on them, once for all trials."""
+
+    def __init__(self, spec: StudySpec, data: Data) -> None:
+        self.task: Task = _Regression(data) if data.facts.task == "regression" else _Classification(spec)
+        self._epochs, self.rows, self.held_out = spec.train.epochs, len(data.train.y), len(data.validation.y)
+        self.scales_loss = spec.train.precision == "mixed_float16"
+        self.explicit = spec.train.backprop == "explicit"
+        self.y = tf.constant(self.task.targets(data.train.y))
+        self.weights = tf.constant(np.stack(_weights(spec, data), axis=1), tf.float32)
+        self._x, self._held_out_x = tf.constant(data.train.x), tf.constant(data.validation.x)
+        self._offset, self._scale = (tf.constant(a, tf.float32) for a in (data.offset, data.scale))
+        self._validation = data.validation
+        named = (*spec.train.metrics, spec.objective.metric.removeprefix("val_"))
+        usual = (name for name, row in METRICS.items() if row.default and row.task == data.facts.task)
+        self._metrics = [name for name in dict.fromkeys((*usual, *named)) if name != "loss"]
+
+    def steps(self, batch_size: int) -> int:
+        """How many steps a trial trains that is not stopped."""
+        return self._epochs * math.ceil(self.rows / batch_size)
+
+    def inputs(self, rows: tf.Tensor, *, held_out: bool = False) -> tf.Tensor:
+        """Normalised inputs of training or validation rows, [B] -> [B, ...]."""
+        x = tf.gather(self._held_out_x if held_out else self._x, rows)
+        return (tf.cast(x, tf.float32) - self._offset) * self._scale
+
+    def scores(self, predicted: NDArray[np.float32]) -> dict[str, float]:
+        """What is reported of the validation split, from the predictions [V, C] of `Task.predictions`."""
+        y, w = self._validation.y, _row_weights(self._validation)
+        p = self.task.in_units(predicted.astype(np.float64))
+        with np.errstate(all="ignore"):  # a network that diverges is reported, not warned about
+            scores = {name: METRICS[name].of(y, p, w) for name in self._metrics}
+            return {"val_loss": self.task.held_out_loss(y, p, w), **{f"val_{name}": s for name, s in scores.items()}}
+
+
+class Task(Protocol):
+    """What classification and regression differ in; `out` [B, C] is what the network returns."""
+
+    measured: str  # the training metric
+
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        """The targets [N] as the loss takes them."""
+        ...
+
+    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        """The loss of every row [B]."""
+        ...
+
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """The derivative of every row's loss by what the network returns, [B, C]."""
+        ...
+
+    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        """The training metric of every row [B]."""
+        ...
+
+    def predictions(self, out: tf.Tensor) -> tf.Tensor:
+        """What goes to the host, [B, C]."""
+        ...
+
+    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predictions as `tuner.metrics` takes them."""
+        ...
+
+    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
+        """The loss without penalties and class weights, from the predictions of `in_units`."""
+        ...
+
+
+class _Classification:
+    """Cross entropy in nats, accuracy, probabilities."""
+
+    measured = "accuracy"
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._logits = not spec.model.is_code or spec.model.output == "logits"
+
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        return y.astype(np.int32)
+
+    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        return keras.losses.sparse_categorical_crossentropy(y, out, from_logits=self._logits)
+
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return backprop.cross_entropy(out, tf.one_hot(y, out.shape[-1], dtype=out.dtype))
+
+    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.equal(tf.argmax(out, axis=1, output_type=tf.int32), y), tf.float32)
+
+    def predictions(self, out: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(out) if self._logits else out
+
+    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        return predicted
+
+    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
+        return METRICS["cross_entropy"].of(y, p, w)
+
+
+class _Regression:
+    """Squared error of standardised targets, absolute error in the units of the targets."""
+
+    measured = "mae"
+
+    def __init__(self, data: Data) -> None:
+        self._offset, self._scale = data.target_offset, data.target_scale
+
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        return ((y - self._offset) / self._scale).astype(np.float32)
+
+    def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        return tf.square(out[:, 0] - y)
+
+    def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return 2 * backprop.squared_error(out, y[:, None])
+
+    def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
+        return tf.abs(out[:, 0] - y) * self._scale
+
+    def predictions(self, out: tf.Tensor) -> tf.Tensor:
+        return out
+
+    def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+        return predicted[:, 0] * self._scale + self._offset
+
+    def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
+        return METRICS["mse"].of(y, p, w) / self._scale**2
+
+
+def _row_weights(split: Split) -> NDArray[np.float64]:
+    return np.ones(len(split.y)) if split.weight is None else split.weight.astype(np.float64)
+
+
+def _weights(spec: StudySpec, data: Data) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each training row weighs in the loss and in the training metric, [N] each, with mean 1.
+
+    Were the mean another, a weight would change the step as well as the balance of the rows.
+    """
+    measured = _row_weights(data.train)
+    counted = measured
+    if spec.train.class_weight == "balanced":
+        counted = measured * class_weights(data.train, data.facts.outputs)[data.train.y]
+    return counted / counted.mean(), measured / measured.mean()
