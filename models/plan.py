@@ -178,7 +178,5 @@ def _smaller(kind: str, shape: Shape, kernel: int, stride: int, padding: Padding
     places[kind] += 1
     sizes = tuple(output_size(size, kernel, stride, padding) for size in (height, width))
     if min(sizes) < 1:
-        raise Impossible(
-            f"{kind} {places[kind]}: {kernel}×{kernel} with padding {padding} does not fit into {height}×{width}"
-        )
+        raise Impossible(f"{kind} {places[kind]}: {kernel}×{kernel} with padding {padding} does not fit into {height}×{width}")
     return sizes

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from models import NETWORKS
 from tests.conftest import study_spec
+from tuner.dimension import Dimension
 from tuner.errors import BadInput
 from tuner.family import Family, check
-from tuner.dimension import Dimension
 from tuner.space import Scheduled, Space
 from tuner.spec import contains, values
 

@@ -11,9 +11,9 @@ from rich.text import Text
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range
 from optimizers import Row as OptimizerRow
 from tuner.data import Facts, training_rows
+from tuner.dimension import Dimension
 from tuner.family import Family
 from tuner.owners import Folded, folded, short
-from tuner.dimension import Dimension
 from tuner.space import Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
 

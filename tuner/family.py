@@ -86,7 +86,7 @@ class Family:
 
     def _starts(self) -> Iterator[tuple[Params, Size]]:
         """The corners, and some members in between."""
-        chance = random.Random(0)  # noqa: S311 — the same members every time
+        chance = random.Random(0)
         drawn = (self.space.choose(lambda d: chance.choice(_tried(d))) for _ in range(DRAWS))
         yield from self._possible(self.corner(end) for end in (min, max))
         yield from islice(self._possible(drawn), STARTS)

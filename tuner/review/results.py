@@ -14,9 +14,9 @@ from optuna.importance import get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from tuner.dimension import Dimension
 from tuner.errors import BadInput
 from tuner.search import frozen_trials
-from tuner.dimension import Dimension
 from tuner.space import Space
 from tuner.spec import Fixed
 from tuner.store import Row, Store, Study
