@@ -79,6 +79,8 @@ class Network:
     `plan` says of which pieces the network consists; `per_layer` names the parameters that may differ from layer to layer, each
     with the parameter that counts these layers; `kinds` says of which kind a layer can be where that is a choice.
     `beyond_backprop` names the parameters that `models.backprop` has no formulas for; None: it has none for the network.
+    `in_lanes` names the parameters that shape the graph and may nevertheless differ from lane to lane: "padded" numbers of units,
+    a "chosen" activation or bias, and what only decides the weights that are "drawn" in the beginning.
     """
 
     plan: Callable[[Mapping[str, Any], tuple[int, ...], int], Plan]
@@ -87,6 +89,7 @@ class Network:
     kinds: Kinds | None = None
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
+    in_lanes: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         """The value of every parameter that a study does not name."""
@@ -103,23 +106,15 @@ class Network:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """The builder of a network: `(params, input_shape, outputs, tensors=frozenset(), lanes=None) -> keras.Model`.
+    """The builder of a network: `(params, input_shape, outputs, tensors=frozenset(), lanes=None, *, shared=True) -> keras.Model`.
 
-    `tensors` names the parameters whose values may change without another graph (see `models.layers.set_hyper`); with `lanes` the
-    model has so many networks side by side, which share a batch: [B, *input_shape] -> [lanes, B, outputs]. Raises `Impossible`
-    where `size` does.
+    `models.assembly.assemble` says what the arguments mean. Raises `Impossible` where `size` does.
     """
     row, assemble = NETWORKS[name], importlib.import_module("models.assembly").assemble
 
-    def build(
-        params: Mapping[str, Any],
-        input_shape: tuple[int, ...],
-        outputs: int,
-        tensors: frozenset[str] = frozenset(),
-        lanes: int | None = None,
-    ) -> Any:
+    def build(params: Mapping[str, Any], input_shape: tuple[int, ...], outputs: int, *options: Any, **named: Any) -> Any:
         row.size(params, input_shape, outputs)
-        return assemble(name, row.plan(params, input_shape, outputs), params, input_shape, tensors, lanes)
+        return assemble(row.plan(params, input_shape, outputs), params, input_shape, *options, **named)
 
     return build
 
@@ -157,6 +152,7 @@ NETWORKS: Mapping[str, Network] = {
         },
         per_layer={"width": "depth"},
         beyond_backprop=("dropout", "l1", "l2"),
+        in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
     ),
     "lenet": Network(
         plan=lenet.plan,

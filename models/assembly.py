@@ -21,22 +21,29 @@ _POOLING = {"max": layers.MaxPooling, "average": layers.AveragePooling}
 
 
 def assemble(
-    name: str, plan: Plan, params: Mapping[str, Any], input_shape: Shape, tensors: frozenset[str], lanes: int | None
+    plan: Plan,
+    params: Mapping[str, Any],
+    input_shape: Shape,
+    tensors: frozenset[str] = frozenset(),
+    lanes: int | None = None,
+    *,
+    shared: bool = True,
 ) -> keras.Model:
-    """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression; with lanes -> [K, B, outputs].
+    """[B, *input_shape] -> [B, outputs]: logits, or the prediction of a regression.
+
+    With lanes -> [K, B, outputs], from a batch that they share or, unless `shared`, from one for each.
 
     `params` has a value for every parameter of the network's row. `tensors` names those whose value may change without another
     graph: a regulariser of these is in the graph even when it is 0, a width is the largest that is possible, and the activation
-    is a sequence of all that are. With `lanes` all of them share the batch, and every layer has K sets of weights. The last piece
-    of the plan is the output.
+    is a sequence of all that are. With `lanes` every layer has K sets of weights. The last piece of the plan is the output.
     """
     network = _Network(params, tensors, lanes)
-    inputs = keras.Input(input_shape)
+    inputs = layers.entrance(input_shape, lanes, shared=shared)
     *hidden, last = plan
     # In half precision the logits of a sure network overflow, and a softmax of the others is coarse.
     single = keras.config.dtype_policy().variable_dtype
     features = network.through(hidden, inputs)
-    return keras.Model(inputs, network.full(last, dtype=single)(features), name=name)
+    return keras.Model(inputs, network.full(last, dtype=single)(features))
 
 
 class _Network:

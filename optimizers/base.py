@@ -182,7 +182,7 @@ class Rule(keras.optimizers.Optimizer):
 
     def hyper(self, name: str) -> Any:
         """The value of a hyper-parameter, shape () or (K,): its variable, or the current rate."""
-        return self.learning_rate if name == "learning_rate" else self._variable_of(name)
+        return self.learning_rate if name == "learning_rate" else self.variable_of(name)
 
     def set_hyper(self, name: str, value: Any) -> None:
         """Sets a hyper-parameter to a number or, with lanes, to one or K numbers; nothing is traced anew.
@@ -190,7 +190,7 @@ class Rule(keras.optimizers.Optimizer):
         With a schedule of `optimizers.schedules`, `learning_rate` is its highest. Raises ValueError for an unknown name, a value
         outside its interval, and for the rate of any other schedule. The value of a symbolic tensor cannot be checked.
         """
-        self._variable_of(name).assign(self._checked(name, value))
+        self.variable_of(name).assign(self._checked(name, value))
 
     @property
     def learning_rate(self) -> Any:
@@ -257,7 +257,8 @@ class Rule(keras.optimizers.Optimizer):
         if lanes is not None and options.get("ema_overwrite_frequency"):
             raise ValueError("ema_overwrite_frequency counts one clock, and each lane has its own; it needs lanes=None")
 
-    def _variable_of(self, name: str) -> keras.Variable:
+    def variable_of(self, name: str) -> keras.Variable:
+        """The variable of a hyper-parameter. Raises ValueError, saying which there are."""
         variables = {"learning_rate": self._learning_rate, **self._scheduled, **self._hypers}
         if isinstance(variable := variables.get(name), keras.Variable):
             return variable

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from tuner import child
@@ -37,6 +36,8 @@ class Paper:
     def room(self) -> int:
         return int(self._trial is None)
 
+    like = None
+
     def add(self, trial: Trial) -> None:
         if trial.params.get("width") == 13:
             raise RuntimeError("width 13 is unlucky")
@@ -47,15 +48,16 @@ class Paper:
             self._epoch, self._sum = _read(trial.checkpoint, trial.number)
         self._trial = trial
 
-    def __iter__(self) -> Iterator[Epoch]:
-        while (trial := self._trial) is not None:
-            self._epoch += 1
-            self._sum += accuracy(trial.params, self._epoch)
-            value = float("nan") if trial.params.get("width") == 15 and self._epoch == 2 else accuracy(trial.params, self._epoch)
-            if self._epoch == self._study.train.epochs:
-                self._trial = None
-            metrics = {"loss": 1 - value, "val_loss": 1 - value, "val_accuracy": value, "sum": self._sum}
-            yield Epoch(trial.number, self._epoch, metrics, 0.001, parameters=10)
+    def advance(self) -> list[Epoch]:
+        if (trial := self._trial) is None:
+            return []
+        self._epoch += 1
+        self._sum += accuracy(trial.params, self._epoch)
+        value = float("nan") if trial.params.get("width") == 15 and self._epoch == 2 else accuracy(trial.params, self._epoch)
+        if self._epoch == self._study.train.epochs:
+            self._trial = None
+        metrics = {"loss": 1 - value, "val_loss": 1 - value, "val_accuracy": value, "sum": self._sum}
+        return [Epoch(trial.number, self._epoch, metrics, 0.001, parameters=10)]
 
     def stop(self, number: int) -> None:
         if self._trial is not None and self._trial.number == number:

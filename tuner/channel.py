@@ -37,12 +37,17 @@ class Failed:
 
 @dataclass(frozen=True)
 class Report:
-    """What happened in the engine since the last verdict; `unusable` says why there can be no engine at all."""
+    """What happened in the engine since the last verdict; `unusable` says why there can be no engine at all.
+
+    With a `room` the child asks for so many trials, which should be able to train beside the trial `like`, or beside each other;
+    with None it only wants to know which of its trials to stop.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
-    room: int = 0
+    room: int | None = None
+    like: int | None = None
     unusable: str = ""
 
     @classmethod
@@ -53,6 +58,7 @@ class Report:
             checkpoints={int(number): _checkpoint(c) for number, c in raw["checkpoints"].items()},
             failed=[Failed(f["number"], Failure(f["kind"]), f["message"]) for f in raw["failed"]],
             room=raw["room"],
+            like=raw["like"],
             unusable=raw["unusable"],
         )
 

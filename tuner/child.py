@@ -11,14 +11,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tuner import spec
+from tuner import packing, spec
 from tuner.channel import Channel, Failed, Report, Start, Verdict
 from tuner.errors import BadCheckpoint, BadInput
+from tuner.packing import Packing
+from tuner.space import Space
 from tuner.spec import StudySpec, TrainSpec
 from tuner.trial import Checkpoint, Epoch, Failure, Run, Trial
 
@@ -61,21 +63,17 @@ class Session:
         self._folder = folder
         self._train = train
         self._saved: dict[int, float] = {}
-        self._epochs: Iterator[Epoch] = iter(())
 
     def work(self) -> None:
         """Until the verdict is to quit."""
-        report = Report(room=self._run.room)
-        while not (verdict := self._obey(report)).quit:
+        failed: list[Failed] = []
+        while not (verdict := self._inbox.exchange(Report(failed=failed, room=self._run.room, like=self._run.like))).quit:
             failed = [failure for trial in verdict.add if (failure := self._add(trial)) is not None]
-            report = Report(failed=failed, room=self._run.room) if failed else self._advance()
-        self._inbox.exchange(Report(checkpoints={number: self._save(number) for number in list(self._saved)}))
-
-    def _obey(self, report: Report) -> Verdict:
-        verdict = self._inbox.exchange(report)
-        for number in verdict.stop:
-            self._forget(number)
-        return verdict
+            if not failed:
+                for number in self._inbox.exchange(self._advance()).stop:
+                    self._forget(number)
+        saved = {number: checkpoint for number in list(self._saved) if (checkpoint := self._save(number)) is not None}
+        self._inbox.exchange(Report(checkpoints=saved))
 
     def _add(self, trial: Trial) -> Failed | None:
         try:
@@ -92,26 +90,24 @@ class Session:
     def _advance(self) -> Report:
         """Train until the next epoch is over."""
         try:
-            epoch = next(self._epochs, None)
-            if epoch is None:
-                self._epochs = iter(self._run)
-                epoch = next(self._epochs)
+            epochs = self._run.advance()
         except Exception as error:  # noqa: BLE001 — the same
-            self._epochs = iter(())
             failed = [_failure(number, error) for number in self._saved]
             for number in list(self._saved):
                 self._forget(number)
-            return Report(failed=failed, room=self._run.room)
-        return Report(epochs=[epoch], checkpoints=self._save_if_due(epoch), room=self._run.room)
+            return Report(failed=failed)
+        return Report(epochs=epochs, checkpoints=self._save_if_due(epochs))
 
-    def _save_if_due(self, epoch: Epoch) -> dict[int, Checkpoint]:
-        if epoch.epoch == self._train.epochs:
-            del self._saved[epoch.number]
-        elif time.monotonic() - self._saved[epoch.number] >= self._train.checkpoint_seconds:
-            return {epoch.number: self._save(epoch.number)}
-        return {}
+    def _save_if_due(self, epochs: list[Epoch]) -> dict[int, Checkpoint]:
+        saved = {}
+        for epoch in epochs:
+            if epoch.epoch == self._train.epochs:
+                del self._saved[epoch.number]
+            elif time.monotonic() - self._saved[epoch.number] >= self._train.checkpoint_seconds:
+                saved[epoch.number] = self._save(epoch.number)
+        return {number: checkpoint for number, checkpoint in saved.items() if checkpoint is not None}
 
-    def _save(self, number: int) -> Checkpoint:
+    def _save(self, number: int) -> Checkpoint | None:
         checkpoint = self._run.save(number, self._folder)
         self._saved[number] = time.monotonic()
         return checkpoint
@@ -142,13 +138,16 @@ def serve(descriptor: int, engine: Callable[[StudySpec, list[Path]], Run]) -> No
     Session(run, inbox, Path(start.checkpoints), study.train).work()
 
 
-def solo(study: StudySpec, roots: list[Path]) -> Run:
-    """The engine that trains one trial at a time."""
+def engine(study: StudySpec, roots: list[Path]) -> Run:
+    """The engine for a study: lanes where its trials can have them and it does not say otherwise, else one trial at a time."""
     from tuner import data  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
+    from tuner.lanes import Lanes  # noqa: PLC0415 — the same
     from tuner.solo import Solo  # noqa: PLC0415 — the same
 
-    return Solo(study, data.load(study.data, study.seed, roots))
+    read = data.load(study.data, study.seed, roots)
+    lanes = packing.planned(Packing(Space(study)), read.facts.input_shape, read.facts.outputs)
+    return Solo(study, read) if lanes is None else Lanes(study, read, lanes)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), solo)
+    serve(int(sys.argv[1]), engine)

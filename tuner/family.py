@@ -1,8 +1,8 @@
-"""The family of networks that a study searches: its smallest and its largest member, and whether it can be searched at all. Pure.
+"""The family of networks that a study searches: its smallest and its largest member, whether it can be searched. Pure.
 
-Where a network grows with every parameter, as a perceptron does, these are the corners of the space. A convolutional one does not:
-a larger stride makes it smaller, and some members do not exist. There all members are measured if they are few; else the corners,
-and some members drawn at random, are improved one parameter at a time until none helps.
+Where a network grows with every parameter, as a perceptron does, these are the corners of the space. A convolutional one does
+not: a larger stride makes it smaller, and some members do not exist. There all members are measured if they are few; else the
+corners, and some members drawn at random, are improved one parameter at a time until none helps.
 """
 
 import random

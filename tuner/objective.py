@@ -104,7 +104,7 @@ class _Classification:
         return backprop.cross_entropy(out, tf.one_hot(y, out.shape[-1], dtype=out.dtype))
 
     def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.equal(tf.argmax(out, axis=1, output_type=tf.int32), y), tf.float32)
+        return tf.cast(tf.equal(tf.argmax(out, axis=-1, output_type=tf.int32), y), tf.float32)
 
     def predictions(self, out: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(out) if self._logits else out
@@ -128,13 +128,13 @@ class _Regression:
         return ((y - self._offset) / self._scale).astype(np.float32)
 
     def losses(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.square(out[:, 0] - y)
+        return tf.square(out[..., 0] - y)
 
     def slope(self, out: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return 2 * backprop.squared_error(out, y[:, None])
 
     def measure(self, y: tf.Tensor, out: tf.Tensor) -> tf.Tensor:
-        return tf.abs(out[:, 0] - y) * self._scale
+        return tf.abs(out[..., 0] - y) * self._scale
 
     def predictions(self, out: tf.Tensor) -> tf.Tensor:
         return out

@@ -1,9 +1,12 @@
 """The optimizer of a trial, from its configuration."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import optimizers
 from optimizers.schedules import Chosen
+from optimizers.several import CHOSEN, several
 from tuner.space import Configuration
 
 
@@ -19,6 +22,34 @@ def numbers(configuration: Configuration, steps: int) -> dict[str, float]:
     """What a trial sets in a rule of its signature, by the names of `Rule.set_hyper`."""
     scheduled = {f"schedule.{name}": value for name, value in _schedule(configuration).items()}
     return {**_hyper(configuration, steps), "learning_rate": configuration.learning_rate, **scheduled}
+
+
+def lane_rule(configuration: Configuration, methods: Sequence[str], steps: int, lanes: int, common: Sequence[str]) -> Any:
+    """The optimizer of K lanes that follow `methods`; `common` names those of `optimizers.COMMON` that a lane may want."""
+    rate: Any = configuration.learning_rate
+    if configuration.schedule is not None:
+        rate = Chosen(rate, steps, **_schedule(configuration))
+    options = {name: _absent(name) for name in common}
+    if len(methods) > 1:
+        return several(tuple(methods))(rate, lanes=lanes, **options)
+    return optimizers.load(methods[0])(rate, lanes=lanes, **options)
+
+
+def lane_numbers(configuration: Configuration, methods: Sequence[str], steps: int, common: Sequence[str]) -> dict[str, float]:
+    """What a trial sets in its lane of `lane_rule`; whatever it does not name has the method's default."""
+    row = optimizers.find(configuration.optimizer)
+    defaults = {name: span.default for name, span in row.hyper.items() if span.default is not None}
+    given = {**defaults, **numbers(configuration, steps)}
+    found = {name: given.get(name, _absent(name)) for name in common}
+    for name, value in given.items():
+        alone = name in ("learning_rate", *optimizers.COMMON) or name.startswith("schedule.") or len(methods) == 1
+        found[name if alone else f"{row.name}.{name}"] = value
+    return found if len(methods) == 1 else {**found, CHOSEN: methods.index(row.name)}
+
+
+def _absent(name: str) -> float:
+    """The value of a common hyper-parameter that changes nothing."""
+    return 0.0 if name == "weight_decay" else math.inf
 
 
 def _hyper(configuration: Configuration, steps: int) -> dict[str, float]:

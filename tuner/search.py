@@ -14,7 +14,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
+from tuner.packing import Packing
 from tuner.space import Space
-from tuner.spec import FloatRange, IntRange, StudySpec, values
+from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, values
 from tuner.store import Row
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
@@ -59,6 +61,7 @@ class Search:
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
         self.space = Space(spec)
+        self._packing = Packing(self.space)
         self._distributions = {name: _distribution(d) for name, d in self.space.free.items()}
         # TPE would find out from all trials which parameters exist in each of them, at the price of half an ask; we know.
         unconditional = (d.name for d in self.space.free.values() if not d.parents and d.count > 1)
@@ -148,15 +151,21 @@ class Search:
 
     # Asking ------------------------------------------------------------
 
-    def ask(self, number: int) -> Proposal:
+    def params(self, number: int) -> Params:
+        """The free parameters of a trial that was proposed or taken over."""
+        return self._frozen(number).params
+
+    def ask(self, number: int, beside: Params | None = None) -> Proposal:
         """Parameters for trial `number`: enqueued ones first, then what the sampler proposes.
 
-        In a small space a configuration that was tried already is drawn again, up to `RETRIES` times.
+        With `beside`, the parameters of another trial, a sampler keeps to what may train in one pack with it; the points of a
+        grid or of a sequence are given. In a small space a configuration that was tried already is drawn again, up to `RETRIES`
+        times.
         """
         trial_id = self._running(number)
         given = number < len(self.spec.enqueue)
         for attempt in range(1 if given or len(self._keys) >= self.space.size else RETRIES):
-            params = self._draw(number, attempt)
+            params = self._draw(number, attempt, beside)
             twin = self._keys.get(self._key(params))
             if twin is None:
                 break
@@ -165,11 +174,14 @@ class Search:
         self._set_params(number, params)
         return Proposal(params, self.attrs(number))
 
-    def _draw(self, number: int, attempt: int) -> dict[str, Value]:
+    def _draw(self, number: int, attempt: int, beside: Params | None) -> dict[str, Value]:
         if self._grid is not None:
             return self.space.nth(int(self._grid[number]))
         enqueued = number < len(self.spec.enqueue)
-        given = self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number)
+        alike = {} if beside is None or enqueued or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
+        given = dict(self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number))
+        given = {name: value for name, value in given.items() if name not in alike or value in values(alike[name])}
+        given |= {name: parameter.value for name, parameter in alike.items() if isinstance(parameter, Fixed)}
         sampler = self._sampler(number, attempt)
         frozen = self._frozen(number)
         # A study object remembers all trials it has seen for the length of one ask of Optuna's own; a new one has seen nothing.
@@ -183,11 +195,27 @@ class Search:
             name, distribution = dimension.name, self._distributions[dimension.name]
             if name in given:
                 return given[name]
+            if name in alike and (narrowed := _distribution(replace(dimension, parameter=alike[name]))) != distribution:
+                return self._narrowed(partial(sampler.sample_independent, study, frozen, name), distribution, narrowed)
             if name in relative and distribution._contains(distribution.to_internal_repr(relative[name])):
                 return _plain(relative[name])
             return _plain(sampler.sample_independent(study, frozen, name, distribution))
 
         return self.space.choose(suggest)
+
+    def _narrowed(
+        self, sample: Callable[[BaseDistribution], Any], distribution: BaseDistribution, narrowed: BaseDistribution
+    ) -> Value:
+        """A value of a distribution that a narrower one has too.
+
+        Samplers know choices by their places, so these are drawn from all until one is allowed, or from the allowed at last.
+        """
+        if not isinstance(narrowed, CategoricalDistribution):
+            return _plain(sample(narrowed))
+        for _ in range(RETRIES):
+            if (value := _plain(sample(distribution))) in narrowed.choices:
+                return value
+        return _plain(narrowed.choices[0])
 
     def _dealt(self, number: int) -> dict[str, Value]:
         """The optimizer of a trial before the sampler learns: dealt like cards, where chance alone would leave some out."""

@@ -66,6 +66,10 @@ class Solo:
         return 0 if self._busy else 1
 
     @property
+    def like(self) -> None:
+        """No trial trains beside another."""
+
+    @property
     def traces(self) -> int:
         """How many functions were traced, and compiled, so far."""
         return self._traced.total()
@@ -87,10 +91,9 @@ class Solo:
         self._seat = _Seat(trial, graph, checkpoint.epoch if checkpoint else 0)
         self._busy = True
 
-    def __iter__(self) -> Iterator[Epoch]:
-        """Train epoch by epoch until the trial has left; the room is free by the time its last epoch is yielded."""
-        while self._busy and self._seat is not None:
-            yield self._advance(self._seat)
+    def advance(self) -> list[Epoch]:
+        """Train the trial inside for an epoch; after its last the room is free."""
+        return [self._advance(self._seat)] if self._busy and self._seat is not None else []
 
     def stop(self, number: int) -> None:
         """Let the trial go; a trial that has left already is no matter."""

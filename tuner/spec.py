@@ -186,6 +186,7 @@ class TrainSpec(Frozen):
 
     `precision` is what the networks compute in; weights, sums over a batch and what comes out are in float32 all the same.
     With `backprop = "explicit"` the gradients are those of the lecture's formulas (`models.backprop`), not of TensorFlow's tape.
+    `lanes` is how many trials train side by side in one graph, where their networks and optimizers allow it (`tuner.packing`).
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -195,6 +196,7 @@ class TrainSpec(Frozen):
     jit: bool | None = None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     backprop: Literal["tape", "explicit"] = "tape"
+    lanes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto", "off"] = "auto"
 
 
 class ObjectiveSpec(Frozen):

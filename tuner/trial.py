@@ -15,7 +15,7 @@ The states of a trial, and what moves it from one to the next (the letters retur
     F  the study was cancelled
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -101,8 +101,7 @@ class Epoch:
 class Run(Protocol):
     """An engine at work: what the worker knows of `solo` and `lanes`.
 
-    Iterating yields the epochs of the trials inside until none is left; a trial leaves by its last epoch or by `stop`. What it
-    raises, `MemoryError` when there is none left, ends the trials inside.
+    A trial leaves by its last epoch or by `stop`.
     """
 
     @property
@@ -110,18 +109,26 @@ class Run(Protocol):
         """How many trials may be added now."""
         ...
 
+    @property
+    def like(self) -> int | None:
+        """The trial inside that those to be added should be able to train beside; None when only they should be alike."""
+        ...
+
     def add(self, trial: Trial) -> None:
         """Take a trial in, from its checkpoint when it has one."""
         ...
 
-    def __iter__(self) -> Iterator[Epoch]:
-        """Train until no trial is left."""
+    def advance(self) -> list[Epoch]:
+        """Train some of the trials inside for an epoch; empty when there is none.
+
+        What it raises, `MemoryError` when there is none left, ends the trials inside.
+        """
         ...
 
     def stop(self, number: int) -> None:
         """Let a trial go, if it is still here; its place is free at once."""
         ...
 
-    def save(self, number: int, folder: Path) -> Checkpoint:
-        """Write what the trial needs to go on, durably, and say where."""
+    def save(self, number: int, folder: Path) -> Checkpoint | None:
+        """Write what the trial needs to go on, durably, and say where; None when it has not trained since it came."""
         ...

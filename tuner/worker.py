@@ -170,7 +170,7 @@ class Supervisor:
         self._keep_leases()
         while (raw := child.channel.receive(TICK)) is None:
             if self._draining and not self._claims:
-                return Report()
+                return Report(room=0)
             self._keep_leases()
             tick()
         report = Report.decode(raw)
@@ -181,19 +181,19 @@ class Supervisor:
 
     def _verdict(self, report: Report, tick: Callable[[], None]) -> Verdict:
         """What the child shall do next; waits while there is nothing to do but others are still at work."""
-        last = self._study.spec.train.epochs
-        stop = [e.number for e in report.epochs if e.number not in self._claims and e.epoch < last]
-        room = report.room + len(stop)
+        if report.room is None:
+            last = self._study.spec.train.epochs
+            return Verdict(stop=[e.number for e in report.epochs if e.number not in self._claims and e.epoch < last])
         while not self._draining:
             self._check_budget()
-            add = self._take(room)
+            add = self._take(report.room, report.like)
             if add or self._claims:
-                return Verdict(stop=stop, add=add)
+                return Verdict(add=add)
             if not self._unfinished():
                 break
             tick()
             time.sleep(TICK)
-        return Verdict(stop=stop, quit=True)
+        return Verdict(quit=True)
 
     def _part(self, child: Child, tick: Callable[[], None]) -> None:
         """Take the child's last checkpoints and give its trials back."""
@@ -225,14 +225,15 @@ class Supervisor:
 
     # Trials in ------------------------------------------------------------
 
-    def _take(self, room: int) -> list[Trial]:
-        """Claim as many trials as there is room for, with parameters."""
+    def _take(self, room: int, like: int | None) -> list[Trial]:
+        """Claim as many trials as there is room for, with parameters that let them train beside the trial `like`, or together."""
         trials: list[Trial] = []
+        beside = None if like is None else self._search.params(like)
         while len(trials) < room and (taken := self._store.claim(self._study, self._worker.name, TTL)) is not None:
             claim, row = taken
             self._claims[claim.number] = claim
             try:
-                params = self._propose(claim) if row.params is None else self._resume(row, row.params)
+                params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
                 del self._claims[claim.number]
                 continue
@@ -241,12 +242,13 @@ class Supervisor:
                 continue
             seed = trial_seed(self._study.spec.seed, row.number)
             trials.append(Trial(row.number, params, seed, row.checkpoint))
+            beside = beside or params
         return trials
 
-    def _propose(self, claim: Claim) -> Params:
+    def _propose(self, claim: Claim, beside: Params | None) -> Params:
         """Parameters for a trial that has none yet."""
         self._catch_up()
-        proposal = self._search.ask(claim.number)
+        proposal = self._search.ask(claim.number, beside)
         self._store.propose(claim, proposal.params, proposal.attrs)
         return proposal.params
 

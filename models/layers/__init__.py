@@ -1,6 +1,6 @@
 """Every layer once, with an optional lane axis; `base` says what they share and explains the letters of the shapes."""
 
-from models.layers.base import Layer, initialise, set_hyper
+from models.layers.base import Layer, entrance, initialise, put, set_hyper
 from models.layers.batch import BatchNormalization
 from models.layers.convolution import Convolution
 from models.layers.dense import Activation, Flatten, FullyConnected
@@ -21,6 +21,8 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "MaxPooling",
+    "entrance",
     "initialise",
+    "put",
     "set_hyper",
 ]

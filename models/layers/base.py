@@ -133,6 +133,11 @@ class Layer(keras.layers.Layer):
         return {**super().get_config(), "lanes": self.lanes}
 
 
+def entrance(input_shape: tuple[int, ...], lanes: int | None = None, *, shared: bool = True) -> Tensor:
+    """The input of a network: [B, *input_shape], which lanes share, or [K, B, *input_shape]."""
+    return keras.Input(input_shape) if shared or lanes is None else keras.Input(batch_shape=(lanes, None, *input_shape))
+
+
 def sizes_of(x: Tensor) -> list[Any]:
     """The sizes of `x` for a reshape: -1 for the only one that is unknown, tensors when there are more."""
     known = [-1 if size is None else size for size in x.shape]

@@ -20,8 +20,8 @@ class FullyConnected(Weighted):
     Lecture 1.1. The kernel is [D, F], as in `keras.layers.Dense`: the transpose of the lecture's W. Raises ValueError for `units`
     that is not a whole number from 1.
 
-    Lanes of different widths share the largest kernel: `inputs_of` and `units_of` name the parameters that say how many inputs and units
-    a lane has. The other units return 0, and with W and b of 0 their gradients are 0 too.
+    Lanes of different widths share the largest kernel: `inputs_of` and `units_of` name the parameters that say how many inputs
+    and units a lane has. The other units return 0, and with W and b of 0 their gradients are 0 too.
     """
 
     def __init__(self, units: int, *, inputs_of: str | None = None, units_of: str | None = None, **layer: Any) -> None:

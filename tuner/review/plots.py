@@ -437,8 +437,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "contrast": Kind(
         "The shape of the network",
-        "Each point is the best value that a trial reached, complete or pruned; the lines join the best of every number, one line "
-        "for each value of a choice. Trials that were told impossible or failed have no value.",
+        "Each point is the best value that a trial reached, complete or pruned; a line for each value of a choice joins the best "
+        "of every number.",
         contrast.lacks,
         _contrasts,
         looks.contrast,

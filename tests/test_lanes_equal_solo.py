@@ -1,0 +1,103 @@
+"""Each lane of a pack is its trial trained alone."""
+
+import numpy as np
+import pytest
+
+from optimizers import FAMILIES, find
+from tests.test_solo import epochs_of
+from tuner import data as sources
+from tuner.lanes import Lanes
+from tuner.solo import Solo
+from tuner.spec import parse
+from tuner.trial import Trial
+
+EPOCHS = 3
+ACTIVATIONS = ["relu", "tanh", "gelu", "sigmoid"]
+
+
+def study(search, *, pruner="none", **train):
+    """A study of digits in batches of 128 that leave a rest: three epochs of 9 steps."""
+    space = {"learning_rate": {"float": [1e-5, 1.0], "log": True}, "batch_size": 128, **search}
+    return parse({"name": "test", "train": {"epochs": EPOCHS, **train}, "pruner": pruner, "search": space})
+
+
+@pytest.fixture(scope="module")
+def digits():
+    spec = study({"width": 8})
+    return sources.load(spec.data, spec.seed, [])
+
+
+def curves(engine, trials):
+    """Trial → the metrics of its epochs, added whenever there is room."""
+    found, waiting = {trial.number: [] for trial in trials}, list(trials)
+    while waiting or any(len(curve) < EPOCHS for curve in found.values()):
+        for _ in range(min(engine.room, len(waiting))):
+            engine.add(waiting.pop(0))
+        for epoch in engine.advance():
+            found[epoch.number].append(epoch.metrics)
+    return found
+
+
+def check_same(found, expected, rtol=1e-4):
+    for mine, its in zip(found, expected, strict=True):
+        assert mine.keys() == its.keys()
+        for name in ("loss", "val_loss"):
+            assert mine[name] == pytest.approx(its[name], rel=rtol, abs=1e-6), name
+        for name in ("accuracy", "val_accuracy"):
+            assert mine[name] == pytest.approx(its[name], abs=0.006), name
+
+
+SPACE = {
+    "depth": {"int": [1, 3]},
+    "width": {"int": [4, 100]},
+    "activation": ACTIVATIONS,
+    "bias": [True, False],
+    "initial": ["auto", "orthogonal"],
+    "dropout": {"float": [0.0, 0.5]},
+    "l2": {"float": [0.0, 0.01]},
+    "optimizer": ["sgd", "momentum", "nesterov", "adagrad", "adam", "adamw", "nadam", "prodigy"],
+    "weight_decay": {"float": [0.0, 0.1]},
+    "global_clipnorm": {"float": [0.1, 10.0], "log": True},
+    "schedule": ["constant", "cosine", "one_cycle"],
+    "warmup": {"float": [0.0, 0.3]},
+}
+
+
+def drawn(rng, **fixed):
+    """Parameters of everything that lanes may differ in."""
+    optimizer = str(rng.choice(SPACE["optimizer"]))
+    params = {
+        "depth": 2, "width": int(rng.integers(4, 65)), "activation": str(rng.choice(ACTIVATIONS)), "bias": bool(rng.integers(2)),
+        "initial": str(rng.choice(SPACE["initial"])), "dropout": float(rng.uniform(0, 0.5)), "l2": float(rng.uniform(0, 0.01)),
+        "optimizer": optimizer, "learning_rate": find(optimizer).learning_rate.default,
+        "weight_decay": float(rng.uniform(0, 0.1)), "global_clipnorm": float(rng.uniform(0.1, 5)),
+        "schedule": str(rng.choice(SPACE["schedule"])), "warmup": float(rng.uniform(0, 0.3)), "batch_size": 128,
+    }  # fmt: skip
+    return {**params, **fixed}
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+@pytest.mark.parametrize("K", [1, 2, 5, 8])
+def test_lanes_that_differ_in_all_they_may_equal_their_trials_alone(digits, K, pruner):
+    spec, rng = study(SPACE, pruner=pruner), np.random.default_rng(K)
+    trials = [Trial(number, drawn(rng), seed=number + 10) for number in range(K + 3)]
+    found = curves(Lanes(spec, digits, K), trials)
+    alone = Solo(spec, digits)
+    for trial in trials[:: max(1, K // 3)]:
+        alone.add(trial)
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+
+
+@pytest.mark.parametrize("optimizer", FAMILIES["all"])
+def test_every_method_trains_in_a_lane_as_it_does_alone(digits, optimizer):
+    row = find(optimizer)
+    spec = study({"optimizer": optimizer, "width": {"int": [8, 64]}, "dropout": {"float": [0.0, 0.5]}}, jit=False)
+    rates = np.geomspace(row.learning_rate.low, row.learning_rate.default, 2)
+    trials = [
+        Trial(n, {"optimizer": optimizer, "width": 24 - 8 * n, "dropout": 0.2, "learning_rate": rate}, seed=n)
+        for n, rate in enumerate(map(float, rates))
+    ]
+    found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
+    for trial in trials:
+        alone.add(trial)
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])

@@ -1,0 +1,343 @@
+"""The engine for many trials at a time: packs of K lanes, each pack one compiled graph, each lane equal to its trial alone.
+
+Shapes: K lanes, N training rows, V validation rows, B batch, T steps of an epoch, C outputs of the network. Every weight, slot,
+statistic and hyper-parameter has the lanes as its first axis, and nothing is ever summed across it, so a lane cannot tell who is
+beside it.
+
+A pack's loss is the sum over lanes of each lane's mean over its batch: a mean over lanes would divide every gradient by K. The
+order of the rows is a function of (study seed, epoch), as alone. Where nothing is pruned all lanes of a pack begin together and
+share each batch, so that the first layer is one wide product; else each lane has the batch of its own epoch.
+
+A lane whose trial has left takes the next trial of the same form (`tuner.packing.Form`) at the end of the epoch, without anything
+being compiled.
+"""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import models
+from models.layers import initialise, put, set_hyper
+from tuner import checkpoints, rules
+from tuner.data import Data, order
+from tuner.errors import BadCheckpoint
+from tuner.objective import Objective
+from tuner.packing import Form, Packing, lane_values
+from tuner.space import Configuration, Space
+from tuner.spec import StudySpec
+from tuner.trial import Checkpoint, Epoch, Params, Trial
+
+ROUNDS = 3  # times its lanes that a pack is asked to take in before another form has its turn
+PARKED = 4  # packs' worth of trials that may be inside
+CHUNK = 2048  # rows that are predicted at once, over all lanes
+
+
+class Lanes:
+    """A `tuner.trial.Run` with room for several packs, of which the fullest trains."""
+
+    def __init__(self, spec: StudySpec, data: Data, lanes: int) -> None:
+        self._spec, self._data, self.K = spec, data, lanes
+        self._space = Space(spec)
+        self._packing = Packing(self._space)
+        self._study = Objective(spec, data)
+        self._aligned = _aligned(spec)
+        self._packs: dict[Form, _Pack] = {}
+        self._waiting: dict[Form, deque[Trial]] = {}
+        self._traced: Counter[str] = Counter()
+        self._forms: dict[int, Form] = {}
+        self._focus: Form | None = None
+        self._served = 0
+        self.busy = self.seats = 0
+
+    @property
+    def traces(self) -> int:
+        """How many functions were traced, and compiled, so far."""
+        return self._traced.total()
+
+    @property
+    def room(self) -> int:
+        """How many trials may be added now: those that fill the pack in focus, or a pack of another form."""
+        return self._wanted()[0]
+
+    @property
+    def like(self) -> int | None:
+        """The trial that those to be added should be able to stand beside, or None when only they should be alike."""
+        return self._wanted()[1]
+
+    def _wanted(self) -> tuple[int, int | None]:
+        if self._focus is not None and self._served < self._quota:
+            mine = [number for number, form in self._forms.items() if form == self._focus]
+            return self.K - len(mine) if mine else self.K, mine[0] if mine else None
+        if len(self._forms) > (PARKED - 1) * self.K or any(count >= self.K for count in Counter(self._forms.values()).values()):
+            return 0, None
+        return self.K, None
+
+    @property
+    def _quota(self) -> int:
+        return self.K if self._aligned else ROUNDS * self.K
+
+    def add(self, trial: Trial) -> None:
+        """Take a trial in; it begins when a lane is free.
+
+        Raises `BadCheckpoint`; the trial is not inside then.
+        """
+        form = self._packing.form(trial.params)
+        if trial.checkpoint is not None:
+            checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
+        if self._focus is None or (self._wanted()[1] is None and self._served >= self._quota):
+            self._focus, self._served = form, 0
+        self._served += 1
+        self._forms[trial.number] = form
+        self._waiting.setdefault(form, deque()).append(trial)
+
+    def advance(self) -> list[Epoch]:
+        """Train the fullest pack for an epoch."""
+        return self._advance() if self._forms else []
+
+    def stop(self, number: int) -> None:
+        """Let a trial go; its lane is free."""
+        form = self._forms.pop(number, None)
+        if form is None:
+            return
+        if (pack := self._packs.get(form)) is not None:
+            pack.leave(number)
+        self._waiting[form] = deque(trial for trial in self._waiting[form] if trial.number != number)
+
+    def save(self, number: int, folder: Path) -> Checkpoint | None:
+        """Write `<number>-<epoch>.safetensors` durably; None for a trial that has not trained since it came."""
+        form = self._forms[number]
+        pack = self._packs.get(form)
+        if pack is None or (seat := pack.seat_of(number)) is None or not seat.trained:
+            return None
+        return checkpoints.write(folder, self._labels(seat.trial, form, seat.epoch), pack.state(seat.lane))
+
+    def _labels(self, trial: Trial, form: Form, epoch: int) -> dict[str, str]:
+        return checkpoints.labels(trial.number, epoch, form.signature)
+
+    def _advance(self) -> list[Epoch]:
+        inside = Counter(self._forms.values())
+        form = max(inside, key=lambda form: (min(inside[form], self.K), form == self._focus))
+        begin = time.perf_counter()
+        if (pack := self._packs.get(form)) is None:
+            pack = self._packs[form] = _Pack(form, self.K, self._packing, self._study, self._data, self._traced)
+        self._seat(form, pack)
+        metrics = pack.train()
+        share = (time.perf_counter() - begin) / len(metrics)
+        self.busy, self.seats = self.busy + len(metrics), self.seats + pack.K
+        epochs = []
+        for seat, measured in metrics:
+            epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights(seat.trial.params)))
+            if seat.epoch == self._spec.train.epochs:
+                self.stop(seat.trial.number)
+        return epochs
+
+    def _seat(self, form: Form, pack: "_Pack") -> None:
+        """Give the free lanes of a pack to trials that wait for them."""
+        waiting, newcomers = self._waiting[form], list[Trial]()
+        while waiting and len(newcomers) < pack.free:
+            trial = waiting[0]
+            begun = trial.checkpoint.epoch if trial.checkpoint else 0
+            together = newcomers[0].checkpoint.epoch if newcomers and newcomers[0].checkpoint else 0
+            if self._aligned and begun != (together if newcomers else begun if pack.epoch is None else pack.epoch):
+                break
+            newcomers.append(waiting.popleft())
+        if newcomers:
+            pack.take(newcomers, [self._state(trial, form) for trial in newcomers])
+
+    def _state(self, trial: Trial, form: Form) -> dict[str, NDArray[Any]] | None:
+        checkpoint = trial.checkpoint
+        return checkpoints.read(checkpoint, self._labels(trial, form, checkpoint.epoch)) if checkpoint else None
+
+    def _weights(self, params: Params) -> int:
+        facts = self._data.facts
+        size = self._space.network_size(params, facts.input_shape, facts.outputs, self._study.rows)
+        return 0 if size is None else size.parameters
+
+
+def _aligned(spec: StudySpec) -> bool:
+    """Whether the trials of a pack are always in the same epoch, and share each batch."""
+    return spec.pruner.name == "none"
+
+
+@dataclass
+class _Seat:
+    """A trial in its lane; `epoch` is the last that it has finished, `trained` whether it was trained here."""
+
+    lane: int
+    trial: Trial
+    epoch: int
+    trained: bool = False
+
+
+class _Pack:
+    """A network with lanes, its optimizer, their compiled epoch, and who sits where."""
+
+    def __init__(self, form: Form, lanes: int, packing: Packing, study: Objective, data: Data, traced: Counter[str]) -> None:
+        self.K, self._form, self._packing, self._study, self._traced = lanes, form, packing, study, traced
+        self._seed, self._aligned = packing.space.spec.seed, _aligned(packing.space.spec)
+        self._seats: dict[int, _Seat] = {}
+        self._steps = study.steps(form.batch_size)
+        self._model = self._built(data)
+        self._rule = rules.lane_rule(packing.space.configuration({}), form.methods, self._steps, lanes, packing.common)
+        self._rule.build(self._model.trainable_variables)
+        T = math.ceil(study.rows / form.batch_size)
+        shape = [T, form.batch_size] if self._aligned else [T, lanes, form.batch_size]
+        jit = packing.space.spec.train.jit
+        jit = not packing.space.network.convolutional if jit is None else jit  # type: ignore[union-attr]
+        compiled = tf.function(self._epoch, jit_compile=jit, autograph=False)
+        self._compiled = compiled.get_concrete_function(tf.TensorSpec(shape, tf.int32))
+        self._forget = tf.function(self._rule.reset, autograph=False)
+
+    def _built(self, data: Data) -> Any:
+        space, varying = self._packing.space, self._packing.varying
+        params = {**space.network.defaults(), **dict(self._form.network)}  # type: ignore[union-attr]
+        for name, kind in space.network.in_lanes.items():  # type: ignore[union-attr]
+            if name in varying and kind == "chosen" and isinstance(params[name], str):
+                params[name] = self._packing.choices(name)
+        build = models.load(space.spec.model.name)
+        return build(params, data.facts.input_shape, data.facts.outputs, varying, self.K, shared=self._aligned)
+
+    # Who sits where ------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """How many lanes have no trial."""
+        return self.K - len(self._seats)
+
+    @property
+    def epoch(self) -> int | None:
+        """The last epoch of the trials inside, where all have the same; None when there are none."""
+        return next(iter(self._seats.values())).epoch if self._seats else None
+
+    def seat_of(self, number: int) -> _Seat | None:
+        """Where a trial sits."""
+        return next((seat for seat in self._seats.values() if seat.trial.number == number), None)
+
+    def leave(self, number: int) -> None:
+        """Free the trial's lane."""
+        if (seat := self.seat_of(number)) is not None:
+            del self._seats[seat.lane]
+
+    def take(self, trials: Sequence[Trial], states: Sequence[Mapping[str, NDArray[Any]] | None]) -> None:
+        """Let trials begin in free lanes, or go on from a state."""
+        lanes = [lane for lane in range(self.K) if lane not in self._seats][: len(trials)]
+        configurations = [self._packing.space.configuration(trial.params) for trial in trials]
+        self._settle(lanes, configurations)
+        params = [{**c.network, **self._packing.widths(c)} for c in configurations]
+        initialise(self._model, *(trial.seed for trial in trials), lanes=lanes, params=params)
+        self._forget(tf.constant(lanes + lanes[-1:] * (self.K - len(lanes))))
+        for lane, trial, state in zip(lanes, trials, states, strict=True):
+            if state is not None:
+                self._restore(lane, state)
+            self._seats[lane] = _Seat(lane, trial, trial.checkpoint.epoch if trial.checkpoint else 0)
+
+    def _settle(self, lanes: Sequence[int], configurations: Sequence[Configuration]) -> None:
+        """Set the hyper-parameters of lanes, in the layers and in the optimizer."""
+        layers = [lane_values(self._packing, c) for c in configurations]
+        set_hyper(self._model, {name: [its[name] for its in layers] for name in layers[0]}, lanes)
+        numbers = [rules.lane_numbers(c, self._form.methods, self._steps, self._packing.common) for c in configurations]
+        for name in {name for its in numbers for name in its}:
+            its = {lane: values[name] for lane, values in zip(lanes, numbers, strict=True) if name in values}
+            put(self._rule.variable_of(name), list(its.values()), list(its))
+
+    def state(self, lane: int) -> dict[str, NDArray[Any]]:
+        """Every variable of a lane by its place."""
+        return {place: np.asarray(variable.value[lane]) for place, variable in self._variables()}
+
+    def _restore(self, lane: int, state: Mapping[str, NDArray[Any]]) -> None:
+        variables = dict(self._variables())
+        if {place: tuple(v.shape)[1:] for place, v in variables.items()} != {place: a.shape for place, a in state.items()}:
+            raise BadCheckpoint("the checkpoint holds other variables than the trial's network and optimizer")
+        for place, variable in variables.items():
+            put(variable, state[place][None], [lane])
+
+    def _variables(self) -> Iterator[tuple[str, Any]]:
+        for owner, variables in {"model": self._model.variables, "optimizer": self._rule.variables}.items():
+            for place, variable in enumerate(variables):
+                if variable.shape[:1] == (self.K,):  # all but the optimizer's own count of its steps
+                    yield f"{owner}/{place}", variable
+
+    # An epoch ------------------------------------------------------------
+
+    def train(self) -> list[tuple[_Seat, dict[str, float]]]:
+        """One epoch for every lane; those with a trial, and what was measured of it."""
+        means, predicted = (result.numpy() for result in self._compiled(tf.constant(self._order())))
+        measured = []
+        for lane, seat in sorted(self._seats.items()):
+            seat.epoch, seat.trained = seat.epoch + 1, True
+            trained = {"loss": float(means[0, lane]), self._study.task.measured: float(means[1, lane])}
+            measured.append((seat, {**trained, **self._study.scores(predicted[lane])}))
+        return measured
+
+    def _order(self) -> NDArray[np.int32]:
+        """The rows of each step, [T, B], or [T, K, B]; the last batch is filled up as it is for a trial alone."""
+        N, B = self._study.rows, self._form.batch_size
+        epochs = [self._seats[lane].epoch + 1 if lane in self._seats else 1 for lane in range(self.K)]
+        known = {epoch: order(N, self._seed, epoch) for epoch in set(epochs)}
+        filled = {epoch: np.concatenate([rows, rows[: -N % B]]).reshape(-1, B) for epoch, rows in known.items()}
+        if self._aligned:
+            return filled[(self.epoch or 0) + 1]
+        return np.stack([filled[epoch] for epoch in epochs], axis=1)
+
+    def _epoch(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The steps of one epoch: means over its rows of loss and metric [2, K], and predictions afterwards [K, V, C]."""
+        self._traced["epoch"] += 1
+        N, B, T = self._study.rows, self._form.batch_size, rows.shape[0]
+        last = (N - 1) % B + 1
+        part_TB = np.full([T, B], 1 / B, np.float32)
+        part_TB[-1] = [1 / last] * last + [0] * (B - last)
+        share_T = tf.constant([B / N] * (T - 1) + [last / N])
+        part = tf.constant(part_TB)
+
+        def step(t: tf.Tensor, means: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return t + 1, means + share_T[t] * self._step(rows[t], part[t])
+
+        means = tf.while_loop(lambda t, _: t < T, step, (0, tf.zeros([2, self.K])), parallel_iterations=1)[1]
+        return means, self._held_out()
+
+    def _step(self, rows: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        """Update the weights from a batch of `rows` [B] or [K, B]; `part` [B] is each row's in a mean. Loss and metric [2, K]."""
+        variables, task = self._model.trainable_variables, self._study.task
+        weights = tf.gather(self._study.weights, rows) * part[:, None]
+        with tf.GradientTape() as tape:
+            out = tf.cast(self._model(self._study.inputs(rows), training=True), tf.float32)
+            y = tf.broadcast_to(tf.gather(self._study.y, rows), out.shape[:2])
+            losses = tf.reduce_sum(weights[..., 0] * task.losses(y, out), axis=-1) + sum(self._model.losses)
+            target = tf.reduce_sum(losses)
+        self._rule.apply(tape.gradient(target, variables), variables)
+        return tf.stack([losses, tf.reduce_sum(weights[..., 1] * task.measure(y, out), axis=-1)])
+
+    def _held_out(self) -> tf.Tensor:
+        """The predictions [K, V, C] at the point to be evaluated; the weights are the old ones afterwards, to the bit."""
+        if "eval_swap" not in self._rule.row.requires:
+            return self._predicted()
+        kept = [tf.identity(variable.value) for variable in self._model.trainable_variables]
+        self._rule.swap_to_evaluation()
+        predicted = self._predicted()
+        self._rule.swap_to_training()
+        for variable, value in zip(self._model.trainable_variables, kept, strict=True):
+            variable.assign(value)
+        return predicted
+
+    def _predicted(self) -> tf.Tensor:
+        """The same with the weights as they are; in chunks of one shape when K V is large."""
+        V, size = self._study.held_out, max(1, CHUNK // self.K)
+        if size >= V:
+            return self._predictions(tf.range(V))
+        rows_TB = tf.reshape(tf.minimum(tf.range(math.ceil(V / size) * size), V - 1), [-1, size])
+        predicted_TKBC = tf.map_fn(self._predictions, rows_TB, fn_output_signature=tf.float32)
+        predicted = tf.transpose(predicted_TKBC, (1, 0, 2, 3))
+        return tf.reshape(predicted, [self.K, -1, predicted.shape[-1]])[:, :V]
+
+    def _predictions(self, rows: tf.Tensor) -> tf.Tensor:
+        x = self._study.inputs(rows, held_out=True)
+        x = x if self._aligned else tf.broadcast_to(x, [self.K, *x.shape])
+        return self._study.task.predictions(tf.cast(self._model(x, training=False), tf.float32))
