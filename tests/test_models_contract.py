@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from models import NETWORKS, load
 from models.export import to_keras
-from models.layers import initialise, set_hyper
+from models.layers import Convolution, FullyConnected, initialise, set_hyper
 
 IMAGE, OUTPUTS = (16, 16, 1), 3
 RNG = np.random.default_rng(3)
@@ -167,3 +167,20 @@ def test_lanes_equal_separate_networks(name, K):
 def test_lenet_has_the_weights_of_its_papers(preset, shape, weights):
     params = {**NETWORKS["lenet"].defaults(), "preset": preset}
     assert NETWORKS["lenet"].size(params, shape, 10)[0] == weights
+
+
+def test_the_identity_goes_through_a_residual_network():
+    """With branches that return 0, the network is its stem, its shortcuts and its output, whatever its depth."""
+    params = {**NETWORKS["resnet"].defaults(), "width_factor": 0.25, "normalisation": "none"}
+    outputs = []
+    for depth in (8, 20):
+        model = load("resnet")({**params, "depth": depth}, IMAGE, OUTPUTS)
+        kept = np.random.default_rng(0)
+        for layer in model.layers:
+            if isinstance(layer, Convolution) and layer.kernel_size == (3, 3) and layer.kernel.shape[2] != IMAGE[2]:
+                layer.kernel.assign(tf.zeros_like(layer.kernel))
+            elif isinstance(layer, Convolution | FullyConnected):
+                layer.kernel.assign(kept.normal(size=layer.kernel.shape))
+        outputs.append(model(X).numpy())
+    np.testing.assert_allclose(*outputs, rtol=1e-5)
+    assert np.abs(outputs[0]).max() > 0.1

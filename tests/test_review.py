@@ -698,6 +698,22 @@ def test_a_study_without_complete_trials_has_a_page(tables: Store, outcomes: lis
     assert ("All failed trials" in text) == (outcomes[0][0] is State.FAILED)
 
 
+def test_a_trial_that_was_impossible_is_listed_with_its_reason(tables: Store) -> None:
+    study = launch(tables, 2)
+    end(tables, study, {"width": 4}, [], Outcome(State.PRUNED, message="convolution 2: 5×5 does not fit into 4×4"))
+    end(
+        tables,
+        study,
+        {"width": 5},
+        [{"val_accuracy": 0.5, "val_loss": 1.0}],
+        Outcome(State.PRUNED, value=0.5, message="hopeless"),
+    )
+    text = Page(reviews.render(reviews.load(tables, study), at=LAUNCHED)).text
+    assert "All impossible trials" in text
+    assert "convolution 2: 5×5 does not fit into 4×4" in text
+    assert "hopeless" not in text
+
+
 def test_names_messages_and_choices_are_escaped(tables: Store, tmp_path: Path) -> None:
     search = {"kind": [HOSTILE, "</script>"], "size": {"int": [1, 9]}}
     study = launch(tables, 6, name=HOSTILE, model="tests.paper:build", search=search, data=HOSTILE)

@@ -308,3 +308,12 @@ def test_an_impossible_shape_is_known_by_the_formula() -> None:
 def test_a_study_without_any_possible_network_is_refused() -> None:
     with pytest.raises(BadInput, match="none of these networks is possible on this data: convolution 2: 5×5"):
         check(family(space({"activation": ["relu", "tanh"]}, model="lenet")))
+
+
+def test_conditions_are_told_in_words() -> None:
+    told = {d.name: d.conditions(str) for d in space({**CHAIN, "depth": {"int": [1, 4]}}, model="chain").dimensions}
+    assert told["filters_1"] == {"depth": "1 to 4", "kind_1": "convolution"}
+    assert told["kind_3"] == {"depth": "3 or 4", "kind_2": "convolution"}
+    assert told["units_2"] == {"depth": "2 to 4", "kind_1 or kind_2": "linear"}
+    by_method = space({"optimizer": ["momentum", "nesterov", "sgd", "rmsprop", "adam"], "learning_rate": 0.1, "momentum": [0.5, 0.9]})
+    assert {d.name: d.conditions(str) for d in by_method.dimensions}["momentum"]["optimizer"].startswith("momentum or nesterov")

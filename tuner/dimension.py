@@ -1,7 +1,7 @@
 """One parameter of a search space, and the parameters that a network has once for every layer. Pure."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -36,11 +36,10 @@ class Dimension:
         """The parameters that decide whether this one exists."""
         return frozenset((*self.when, *self.either))
 
-    @property
-    def conditions(self) -> list[tuple[str, tuple[Value, ...]]]:
-        """For people: each parameter that must have one of the values behind it; those of `either` as one, `a or b`."""
-        together = [(" or ".join(self.either), wanted) for wanted in set(self.either.values())]
-        return [*self.when.items(), *together]
+    def conditions(self, say: Callable[[Value], str]) -> dict[str, str]:
+        """For people: a parameter → the values of which it must have one, in words; those of `either` as one, `a or b`."""
+        together = {" or ".join(self.either): wanted for wanted in self.either.values()}
+        return {other: _listed(wanted, say) for other, wanted in {**self.when, **together}.items()}
 
     @property
     def count(self) -> float:
@@ -59,6 +58,14 @@ class Dimension:
                 return tuple(low + i * fstep for i in range(math.floor((high - low) / fstep + 1e-9) + 1))
             case _:
                 return values(self.parameter)
+
+
+def _listed(wanted: tuple[Value, ...], say: Callable[[Value], str]) -> str:
+    """The values one by one; more than two whole numbers without a gap as `1 to 5`."""
+    whole = [value for value in wanted if type(value) is int]
+    if len(whole) > 2 and wanted == tuple(range(whole[0], whole[0] + len(wanted))):
+        return f"{say(wanted[0])} to {say(wanted[-1])}"
+    return " or ".join(map(say, wanted))
 
 
 class Structure:

@@ -79,7 +79,7 @@ def _values(dimension: Dimension) -> str:
 
 def _condition(dimension: Dimension) -> str:
     told = owner_of(dimension.name)[0]  # the name says so
-    conditions = [f"{other} is {' or '.join(map(str, wanted))}" for other, wanted in dimension.conditions if other != told]
+    conditions = [f"{other} is {wanted}" for other, wanted in dimension.conditions(str).items() if other != told]
     return f" when {' and '.join(conditions)}" if conditions else ""
 
 

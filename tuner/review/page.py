@@ -342,7 +342,7 @@ def _describe(dimension: Dimension) -> tuple[str, str, str]:
 
 
 def _condition(dimension: Dimension) -> str:
-    ways = (f"{other} is {' or '.join(_value(value) for value in wanted)}" for other, wanted in dimension.conditions)
+    ways = (f"{other} is {wanted}" for other, wanted in dimension.conditions(_value).items())
     return ", and ".join(ways) or "always"
 
 
