@@ -79,8 +79,9 @@ class Network:
     `plan` says of which pieces the network consists; `per_layer` names the parameters that may differ from layer to layer, each
     with the parameter that counts these layers; `kinds` says of which kind a layer can be where that is a choice.
     `beyond_backprop` names the parameters that `models.backprop` has no formulas for; None: it has none for the network.
-    `in_lanes` names the parameters that shape the graph and may nevertheless differ from lane to lane: "padded" numbers of units,
-    a "chosen" activation or bias, and what only decides the weights that are "drawn" in the beginning.
+    `linear` is the parameter at whose 0 the network is one linear layer, if there is one. `in_lanes` names the parameters that
+    shape the graph and may nevertheless differ from lane to lane: "padded" numbers of units, a "chosen" activation or bias, and
+    what only decides the weights that are "drawn" in the beginning.
     """
 
     plan: Callable[[Mapping[str, Any], tuple[int, ...], int], Plan]
@@ -89,6 +90,7 @@ class Network:
     kinds: Kinds | None = None
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
+    linear: str | None = None
     in_lanes: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
@@ -103,6 +105,16 @@ class Network:
         shape = tuple(input_shape)
         found = measure(self.plan(params, shape, outputs), shape)
         return found.weights, math.prod(shape) + found.activations
+
+
+AUGMENTATION: Mapping[str, Limits] = {
+    "shift": Limits(0.0, 0.0, 0.5),
+    "flip": Limits(0.0, 0.0, 1.0),
+    "crop": Limits(0.0, 0.0, 0.9),
+    "cutout": Limits(0.0, 0.0, 1.0),
+    "rotation": Limits(0.0, 0.0, 180.0),
+}
+"""What may happen to an image in training; `models.layers.Augmentation` says what the numbers mean."""
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -125,6 +137,7 @@ _EVERY = {
     "dropout": Limits(0.0, 0.0, 0.95),
     "l1": Limits(0.0, 0.0, 10.0),
     "l2": Limits(0.0, 0.0, 10.0),
+    **AUGMENTATION,
 }
 # Of the running statistics. Keras' 0.99 takes hundreds of steps to forget the values that they begin with.
 _MOMENTUM = Limits(0.9, 0.0, 0.9999)
@@ -151,7 +164,8 @@ NETWORKS: Mapping[str, Network] = {
             **_EVERY,
         },
         per_layer={"width": "depth"},
-        beyond_backprop=("dropout", "l1", "l2"),
+        beyond_backprop=("dropout", "l1", "l2", *AUGMENTATION),
+        linear="depth",
         in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
     ),
     "lenet": Network(

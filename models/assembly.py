@@ -42,7 +42,7 @@ def assemble(
     *hidden, last = plan
     # In half precision the logits of a sure network overflow, and a softmax of the others is coarse.
     single = keras.config.dtype_policy().variable_dtype
-    features = network.through(hidden, inputs)
+    features = network.through(hidden, layers.augment(inputs, params, tensors, lanes))
     return keras.Model(inputs, network.full(last, dtype=single)(features))
 
 

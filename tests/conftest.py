@@ -1,4 +1,4 @@
-"""What tests share: databases, small studies, and nothing that loads TensorFlow."""
+"""What tests share: databases, small studies; TensorFlow loads for those alone that ask for float64."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -74,3 +74,16 @@ def _clean(url: str) -> Store:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS tuner CASCADE")
     return Store(url)
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Keras in float64: variables, hyper-parameters and layers."""
+    import keras
+
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)

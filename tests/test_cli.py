@@ -339,6 +339,19 @@ def test_validate_prints_the_own_parameters_of_a_method_in_one_line(tmp_path: Pa
     assert "momentum.momentum: 0 to 0.99" in meaning["space"]  # a program reads every parameter under its full name
 
 
+@pytest.mark.parametrize(("depth", "warned"), [(0, False), (1, True)])
+def test_a_method_that_forgets_the_initial_weights_is_cautioned_against_where_they_matter(
+    tmp_path: Path, depth: int, *, warned: bool
+) -> None:
+    search = f'optimizer = ["tf:Ftrl", "ftrl"]\nlearning_rate = [0.1, 0.2]\ndepth = {depth}\n'
+    write(tmp_path, f'data = "digits"\n[search]\n{search}')
+    meaning = json.loads(tuner(tmp_path, "validate", "small.toml", "--json").stdout)
+    assert ("caution" in meaning) == warned
+    if warned:
+        assert meaning["caution"].startswith("tf:Ftrl pulls the weights to 0")
+        assert "; ftrl" not in meaning["caution"]
+
+
 def test_optimizers_are_listed_with_their_ranges_and_sources(tmp_path: Path) -> None:
     known = json.loads(tuner(tmp_path, "optimizers", "--json").stdout)
     rows = {row["optimizer"]: row for row in known["optimizers"]}
@@ -352,6 +365,7 @@ def test_optimizers_are_listed_with_their_ranges_and_sources(tmp_path: Path) -> 
     told = tuner(tmp_path, "optimizers").stdout
     assert all(name in told for name in (*rows, *schedules, *known["families"], *known["common"]))
     assert "needs eval_swap" in told
+    assert "pulls the weights to 0" in known["aliases"]["tf:AdagradDA"]["caution"]
     assert "Kingma and Ba 2015" in told
 
 

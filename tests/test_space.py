@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import NETWORKS
+from models import AUGMENTATION, NETWORKS
 from tests.conftest import study_spec
 from tuner.dimension import Dimension
 from tuner.errors import BadInput
@@ -166,6 +166,7 @@ def test_a_configuration_fills_every_default() -> None:
         "dropout": 0.0,
         "l1": 0.0,
         "l2": 0.0,
+        **dict.fromkeys(AUGMENTATION, 0.0),
     }
 
 
@@ -215,6 +216,15 @@ def test_what_can_never_train_is_refused(search: dict[str, Any], said: str) -> N
     with pytest.raises(BadInput) as refused:
         check(family(space(search)))
     assert str(refused.value).startswith(said)
+
+
+def test_only_images_are_augmented() -> None:
+    augmented = space({"shift": {"float": [0.0, 0.2]}})
+    check(family(augmented))
+    with pytest.raises(
+        BadInput, match=r"^search\.shift: only images can be augmented, and these rows are of 13 numbers; remove it$"
+    ):
+        check(family(augmented, (13,)))
 
 
 def test_a_grid_too_large_to_search_is_refused() -> None:
@@ -315,5 +325,7 @@ def test_conditions_are_told_in_words() -> None:
     assert told["filters_1"] == {"depth": "1 to 4", "kind_1": "convolution"}
     assert told["kind_3"] == {"depth": "3 or 4", "kind_2": "convolution"}
     assert told["units_2"] == {"depth": "2 to 4", "kind_1 or kind_2": "linear"}
-    by_method = space({"optimizer": ["momentum", "nesterov", "sgd", "rmsprop", "adam"], "learning_rate": 0.1, "momentum": [0.5, 0.9]})
+    by_method = space(
+        {"optimizer": ["momentum", "nesterov", "sgd", "rmsprop", "adam"], "learning_rate": 0.1, "momentum": [0.5, 0.9]}
+    )
     assert {d.name: d.conditions(str) for d in by_method.dimensions}["momentum"]["optimizer"].startswith("momentum or nesterov")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tuner.trial import Checkpoint, Epoch, Failure, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,6 @@ class Start:
     spec: str
     roots: list[str]
     checkpoints: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A trial that the engine gave up."""
-
-    number: int
-    kind: Failure
-    message: str
 
 
 @dataclass(frozen=True)

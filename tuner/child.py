@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner import packing, spec
-from tuner.channel import Channel, Failed, Report, Start, Verdict
+from tuner.channel import Channel, Report, Start, Verdict
 from tuner.errors import BadCheckpoint, BadInput
 from tuner.packing import Packing
 from tuner.space import Space
 from tuner.spec import StudySpec, TrainSpec
-from tuner.trial import Checkpoint, Epoch, Failure, Run, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Run, Trial
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +90,17 @@ class Session:
     def _advance(self) -> Report:
         """Train until the next epoch is over."""
         try:
-            epochs = self._run.advance()
+            results = self._run.advance()
         except Exception as error:  # noqa: BLE001 — the same
             failed = [_failure(number, error) for number in self._saved]
             for number in list(self._saved):
                 self._forget(number)
             return Report(failed=failed)
-        return Report(epochs=epochs, checkpoints=self._save_if_due(epochs))
+        epochs = [result for result in results if isinstance(result, Epoch)]
+        failed = [result for result in results if isinstance(result, Failed)]
+        for failure in failed:
+            del self._saved[failure.number]
+        return Report(epochs=epochs, failed=failed, checkpoints=self._save_if_due(epochs))
 
     def _save_if_due(self, epochs: list[Epoch]) -> dict[int, Checkpoint]:
         saved = {}

@@ -65,9 +65,11 @@ def run(
     Ctrl-C saves what runs and stops, a second one stops at once; the same command goes on.
     """
     spec, facts = _checked(file, data, allow_code=allow_code)
-    from tuner import worker
+    from tuner import explain, worker
     from tuner.trial import State
 
+    for caution in explain.cautions(spec):
+        _complain(f"caution: {caution}")
     with _store(db, create=True) as tables:
         new = spec.name not in {study.name for study in tables.studies()}
         study = tables.launch(spec, _budget(spec), _facts(facts))
@@ -193,7 +195,7 @@ def report(
 
     with _store(db) as tables:
         study = tables.study(name)
-        target = folder or Path(f"{_file_name(name)}.report")
+        target = folder or Path(f"{review.file_name(name)}.report")
         out.print(Text(str(review.report(tables, study, target))), soft_wrap=True)
 
 
@@ -484,11 +486,6 @@ def _number(value: float | None) -> str:
 
 def _quoted(name: str) -> str:
     return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else f"'{name}'"
-
-
-def _file_name(name: str) -> str:
-    """A study's name as a file name of this folder."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "study"
 
 
 def _command_line() -> str:

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
 
+from models import AUGMENTATION
 from models.plan import Impossible
 from tuner.dimension import Dimension
 from tuner.errors import BadInput
@@ -140,12 +141,15 @@ def _tried(dimension: Dimension) -> Sequence[Value]:
 def check(family: Family) -> None:
     """Refuse a study that could never be searched.
 
-    Raises `BadInput` when a grid is too large to be searched, a batch exceeds the training rows, no network is possible, or the
-    largest one exceeds the caps.
+    Raises `BadInput` when a grid is too large to be searched, rows without an image shall be augmented, a batch exceeds the
+    training rows, no network is possible, or the largest one exceeds the caps.
     """
     space = family.space
     if space.spec.sampler.name == "grid" and space.size > MAX_GRID:
         raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
+    for name in space.tensors & AUGMENTATION.keys() if len(family.input_shape) != 3 else ():
+        shape = "×".join(str(size) for size in family.input_shape)
+        raise BadInput(f"search.{name}: only images can be augmented, and these rows are of {shape} numbers; remove it")
     batch = space.configuration(family.corner(max)).batch_size
     if batch is not None and batch > family.rows:
         raise BadInput(f"search.batch_size: {batch} is more than the {family.rows} training rows")

@@ -15,7 +15,7 @@ The states of a trial, and what moves it from one to the next (the letters retur
     F  the study was cancelled
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -98,6 +98,15 @@ class Epoch:
     parameters: int = field(default=0)
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A trial that the engine gave up."""
+
+    number: int
+    kind: Failure
+    message: str
+
+
 class Run(Protocol):
     """An engine at work: what the worker knows of `solo` and `lanes`.
 
@@ -118,7 +127,7 @@ class Run(Protocol):
         """Take a trial in, from its checkpoint when it has one."""
         ...
 
-    def advance(self) -> list[Epoch]:
+    def advance(self) -> Sequence[Epoch | Failed]:
         """Train some of the trials inside for an epoch; empty when there is none.
 
         What it raises, `MemoryError` when there is none left, ends the trials inside.

@@ -39,11 +39,11 @@ from pathlib import Path
 
 import psutil
 
-from tuner.channel import Channel, Failed, Report, Start, Verdict
+from tuner.channel import Channel, Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, LostLease
 from tuner.search import Search
 from tuner.store import Claim, Progress, Row, Store, Study, Worker
-from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Outcome, Params, State, Trial
 
 TTL = 30.0
 RENEW = 10.0
