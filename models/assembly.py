@@ -61,7 +61,7 @@ class _Network:
 
     def full(self, piece: Full, **layer: Any) -> keras.layers.Layer:
         """A fully connected layer."""
-        before, self._before = self._before, piece.named if piece.named and "width" in self._tensors else None
+        before, self._before = self._before, piece.named if piece.named.rpartition("_")[0] in self._tensors else None
         return layers.FullyConnected(
             piece.units,
             activation=piece.activation,

@@ -28,7 +28,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Full:
-    """A fully connected layer, then σ; `named` is the parameter that its units are, if they are one's."""
+    """A fully connected layer, then σ; `named` is the parameter that says how many units, if one does for this layer alone."""
 
     units: int
     activation: str = "linear"

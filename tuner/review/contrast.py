@@ -28,7 +28,7 @@ COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)  # and lines
 
 @dataclass(frozen=True)
 class Line:
-    """The trials of one value of the choice: (number, value, trial), and the best value of every number in order."""
+    """The trials of one value of the choice: (number, value, trial), ordered by number, the better first."""
 
     label: str
     colour: str
@@ -36,7 +36,7 @@ class Line:
 
     @property
     def best(self) -> list[tuple[int, float, int]]:
-        """The first of the points of every number; they are sorted, the better first."""
+        """The best point of every number, in order."""
         return list({number: (number, value, trial) for number, value, trial in reversed(self.points)}.values())[::-1]
 
 
@@ -47,11 +47,11 @@ def lacks(review: Review) -> str:
     return "" if contrasts(review) else "No choice beside a whole number was tried with two values yet."
 
 
-def contrasts(review: Review) -> dict[str, list[Line]]:
-    """The lines of every pair that has two or more, by the name of the part."""
-    found = {(a, b): _lines(review, a, b) for a, b in _pairs(review)}
-    several = (((a, b), lines) for (a, b), lines in found.items() if len(lines) > 1 and any(len(line.best) > 1 for line in lines))
-    return {f"contrast-{a}-{b}": lines for (a, b), lines in islice(several, PARTS)}
+def contrasts(review: Review) -> dict[tuple[str, str], list[Line]]:
+    """The lines of a number and a choice that have two or more of them, one of these with two numbers."""
+    found = ((pair, _lines(review, *pair)) for pair in _pairs(review))
+    several = ((pair, lines) for pair, lines in found if len(lines) > 1 and any(len(line.best) > 1 for line in lines))
+    return dict(islice(several, PARTS))
 
 
 def _pairs(review: Review) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def _word(value: Value) -> str:
 def draw(review: Review, *, still: bool) -> Mapping[str, Any]:
     """The pictures as Matplotlib's axes or as Plotly's figures, by the name of the part."""
     metric, paint = review.study.spec.objective.metric, _still if still else _moving
-    return {part: paint(lines, part.split("-")[1], metric) for part, lines in contrasts(review).items()}
+    return {f"contrast-{a}-{b}": paint(lines, a, metric) for (a, b), lines in contrasts(review).items()}
 
 
 def _moving(lines: list[Line], number: str, metric: str) -> go.Figure:
