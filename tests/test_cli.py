@@ -247,12 +247,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(tmp_path: Path, command: str
         (["best", "x", "--db", "elsewhere"], "tuner: --db: there are no studies in elsewhere"),
         (["list", "--db", "mysql://h/d"], "tuner: --db: mysql is not supported"),
         (["list", "--db", "postgresql://u@127.0.0.1:1/d?password=hunter2"], "tuner: --db: the password stands in the query"),
-        (["list", "--db", "postgresql://u:hunter2@127.0.0.1:1/d"], "tuner: postgresql+psycopg://u:***@127.0.0.1:1/d: "),
+        (["list", "--db", "postgresql://u:hunter2@127.0.0.1:1/d"], "tuner: --db: no password on a command line"),
         (
             ["run", str(REPOSITORY / "studies" / "digits.toml"), "--db", "/dev/null/x"],
             "tuner: --db: /dev/null/x cannot be made: ",
         ),
         (["ui"], "tuner: --db: there is no MLflow database in .tuner"),
+        (["worker"], "tuner: --db: there are no studies in .tuner"),
+        (["launch", "missing.toml"], "tuner: missing.toml: cannot be read: No such file or directory"),
     ],
 )
 def test_what_is_not_there_gets_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -38,6 +38,7 @@ from tuner.trial import Checkpoint, Epoch, Failed, Failure, Params, Trial
 
 ROUNDS = 3  # times its lanes that a pack is asked to take in before another form has its turn
 PARKED = 4  # packs' worth of trials that may be inside
+COMPILING, OPERATIONS = 3.0, 3e10  # seconds; a second; both about, on two CPU cores
 CHUNK = 2048  # rows that are predicted at once, over all lanes
 
 
@@ -162,7 +163,7 @@ class Lanes:
         lanes = min(most, 1 << (inside - 1).bit_length()) if dry else most
         pack = self._packs.get(form)
         if pack is not None:
-            if lanes < pack.K and pack.wasted(1 - lanes / pack.K, self._spec.train.epochs) < pack.compiling:
+            if lanes < pack.K and pack.wasted(1 - lanes / pack.K, self._spec.train.epochs) < COMPILING:
                 return pack
             if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
                 return pack
@@ -237,7 +238,6 @@ class _Pack:
         self.K, self._form, self._packing, self._study, self._traced = lanes, form, packing, study, traced
         self._seed, self._aligned = packing.space.spec.seed, _aligned(packing.space.spec)
         self._seats: dict[int, _Seat] = {}
-        begin = time.perf_counter()
         self._steps = study.steps(form.batch_size)
         self._model = self._built(data)
         self._rule = rules.lane_rule(packing.space.configuration({}), form.methods, self._steps, lanes, packing.common)
@@ -249,8 +249,6 @@ class _Pack:
         compiled = tf.function(self._epoch, jit_compile=jit, autograph=False)
         self._compiled = compiled.get_concrete_function(tf.TensorSpec(shape, tf.int32))
         self._forget = tf.function(self._rule.reset, autograph=False)
-        self._trains_first = True
-        self.compiling, self.seconds = time.perf_counter() - begin, 0.0
 
     def _built(self, data: Data) -> Any:
         space, varying = self._packing.space, self._packing.varying
@@ -269,8 +267,13 @@ class _Pack:
         return list(self._seats.values())
 
     def wasted(self, share: float, epochs: int) -> float:
-        """The seconds that a share of the lanes will cost until all inside have trained so many epochs."""
-        return share * self.seconds * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
+        """The seconds, about, that a share of the lanes would cost until all inside have trained so many epochs.
+
+        By formula: were it by the clock, the same study could give other bits the next time.
+        """
+        weights: int = sum(math.prod(variable.shape) for variable in self._model.trainable_variables)
+        an_epoch = 6 * weights * self._study.rows / OPERATIONS
+        return share * an_epoch * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
 
     def take_over(self, other: "_Pack") -> None:
         """Let all who are in another pack of the form go on in this one, where they are."""
@@ -341,22 +344,13 @@ class _Pack:
 
     def train(self) -> list[tuple[_Seat, dict[str, float]]]:
         """One epoch for every lane; those with a trial, and what was measured of it."""
-        begin = time.perf_counter()
         means, predicted = (result.numpy() for result in self._compiled(tf.constant(self._order())))
-        self._clock(time.perf_counter() - begin)
         measured = []
         for lane, seat in sorted(self._seats.items()):
             seat.epoch, seat.trained = seat.epoch + 1, True
             trained = {"loss": float(means[0, lane]), self._study.task.measured: float(means[1, lane])}
             measured.append((seat, {**trained, **self._study.scores(predicted[lane])}))
         return measured
-
-    def _clock(self, seconds: float) -> None:
-        """Note what an epoch took; the first one compiles."""
-        if self._trains_first:
-            self._trains_first, self.compiling = False, self.compiling + seconds
-        else:
-            self.seconds = seconds
 
     def _order(self) -> NDArray[np.int32]:
         """The rows of each step, [T, B], or [T, K, B]; the last batch is filled up as it is for a trial alone."""

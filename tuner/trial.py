@@ -59,13 +59,15 @@ def ended(counts: Mapping[State, int]) -> int:
 class Outcome:
     """How a trial ended.
 
-    `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person.
+    `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person,
+    `log` the last lines that a failed trial's process wrote.
     """
 
     state: State
     value: float | None = None
     failure: Failure | None = None
     message: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a study; `seed` decides its initial weights and dropout masks."""
+    """One configuration of a study; `seed` decides its initial weights and dropout masks.
+
+    `previous` is the checkpoint before the newest one, for the case that that is damaged.
+    """
 
     number: int
     params: Params
     seed: int
     checkpoint: Checkpoint | None = None
+    previous: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
