@@ -6,7 +6,7 @@ BIN := .venv/bin
 STUDY ?= studies/digits.toml
 STUDY_NAME = $(basename $(notdir $(STUDY)))
 
-.PHONY: study test lint bench convergence soak lock clean
+.PHONY: study test lint bench throughput quality convergence soak lock clean
 
 study: .venv/.run
 	$(BIN)/tuner run $(STUDY)
@@ -27,6 +27,9 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.layers
 	$(BIN)/python -m benchmarks.optimizer_step
 
+throughput quality: .venv/.bench
+	$(BIN)/python -m benchmarks.$@ $(if $(MNIST),--mnist $(MNIST)) $(ARGS)
+
 convergence: .venv/.dev
 	$(BIN)/python -m benchmarks.convergence
 
@@ -35,7 +38,7 @@ soak: .venv/.dev
 
 lock: .venv/.dev
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
 		--no-annotate --no-header pyproject.toml --output-file requirements.lock
 
 clean:
@@ -51,4 +54,8 @@ clean:
 
 .venv/.dev: .venv/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[bench]'
 	@touch $@

@@ -17,6 +17,7 @@ from tuner.store import Store
 from tuner.trial import State
 
 SECRET = "hunter2 @:/?#{}"
+STARTED: "list[subprocess.Popen[str]]" = []  # to be ended with the test, however it goes
 MLFLOW_TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'mlflow'"
 
 
@@ -52,6 +53,10 @@ def fleet(migrated: str, tmp_path: Path) -> Iterator[tuple[Store, Path]]:
         store.delete(study)
     yield store, tmp_path
     store.close()
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
 
 
 def environment(db: str, **more: str) -> dict[str, str]:
@@ -60,9 +65,11 @@ def environment(db: str, **more: str) -> dict[str, str]:
 
 
 def start(folder: Path, db: str, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*TUNER, *arguments], cwd=folder, env=environment(db, **more), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    STARTED.append(process)
+    return process
 
 
 def launch(folder: Path, db: str, name: str, epochs: int = 2) -> None:
@@ -116,7 +123,7 @@ def test_a_study_is_steered_by_commands(fleet: tuple[Store, Path], migrated: str
     assert standing("extend", "small", "--trials", "2") == "waiting"
     assert standing("cancel", "small") == "ended"
     assert store.counts(store.study("small"))[State.CANCELLED] == 4
-    for screen in (["status"], ["status", "--watch"], ["status", "small"], ["workers"], ["list"], ["logs", "small", "0"]):
+    for screen in (["status", "--watch"], ["status", "small"], ["workers"], ["logs", "small", "0"]):
         told = tuner(folder, *screen, TUNER_DB=migrated)
         assert told.returncode == 0, told.stderr
     assert tuner(folder, "logs", "small", "9", TUNER_DB=migrated).returncode == 2

@@ -284,7 +284,7 @@ def test_a_memory_of_rows_equals_its_formula(name, jit, tmp_path):
     solo = Solo(spec, toy((x, y), held_out, 2))
     solo.add(Trial(0, {"learning_rate": rate, **search}, seed=9))
     W = np.asarray(solo._seat.graph.model.trainable_variables[0], float)
-    assert len(list(solo)) == 3
+    assert len(list(epochs_of(solo))) == 3
     np.testing.assert_allclose(
         weights_after(solo, tmp_path)[0], averaged_by_hand(name, W, x, y, spec, rate), rtol=1e-4, atol=1e-5
     )

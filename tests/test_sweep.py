@@ -13,7 +13,7 @@ SIZE = 100
 
 
 def save(home: Path, study: Study, name: str, age: float) -> Path:
-    path = home / study.folder / name
+    path = home / study.folder / "a" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * SIZE)
     os.utime(path, (NOW - age, NOW - age))
@@ -28,7 +28,7 @@ def begin(tables: Store, study: Study, home: Path) -> tuple[Claim, Path, Path]:
     for epoch in (1, 2):
         name = f"{claim.number}-{epoch}"
         kept.append(save(home, study, name, 50.0 - 10 * claim.number - epoch))
-        tables.record([Progress(claim, checkpoint=Checkpoint(study.folder / name, epoch, "ab"))], 30.0)
+        tables.record([Progress(claim, checkpoint=Checkpoint(study.folder / "a" / name, epoch, "ab"))], 30.0)
     return claim, kept[0], kept[1]
 
 

@@ -106,7 +106,7 @@ def test_checkpoints_of_ended_trials_are_removed(tables: Store, tmp_path: Path) 
     tables.record = counting  # type: ignore[method-assign,assignment]
     run(tables, tmp_path, train={"epochs": 5, "checkpoint_seconds": 0.0})
     assert most == 3  # the newest two, and the one before them until the newest is on record
-    assert list(folder.iterdir()) == []
+    assert not list(folder.rglob("*"))
 
 
 def test_draining_saves_and_releases_and_the_next_run_goes_on(tables: Store, tmp_path: Path) -> None:
@@ -316,3 +316,34 @@ def test_a_trial_taken_away_is_let_go_and_nothing_else_changes(tables: Store, tm
     assert [(row.state, row.epoch) for row in rows] == [(State.COMPLETE, 40)] * 2
     assert rows[0].attempts == 3
     _whole(tables.epochs(study)[0], rows[0])
+
+
+# Many trials in one child ------------------------------------------------------------
+
+WIDE = [sys.executable, "-m", "tests.wide"]
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_child_of_many_lanes_ends_every_trial_once_and_the_same_the_next_time(
+    tables: Store, tmp_path: Path, pruner: str
+) -> None:
+    found = []
+    for name in ("one", "two"):
+        search = {"width": {"int": [4, 12]}, "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
+        spec = study_spec(name=name, sampler="tpe", pruner=pruner, budget=26, train={"epochs": 9}, search=search)
+        study = tables.launch(spec, 26, {})
+        supervisor(tables, study, tmp_path / name, WIDE).work(lambda: None)
+        rows = tables.trials(study)
+        assert [(row.number, row.attempts, row.fence) for row in rows] == [(n, 1, 1) for n in range(26)]
+        assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}
+        found.append([(row.params, row.value, row.epoch) for row in rows])
+    assert found[0] == found[1]
+
+
+def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tables: Store, tmp_path: Path) -> None:
+    widths = [{"width": 13 if number == 2 else 4 + number} for number in range(9)]
+    study = tables.launch(study_spec(enqueue=widths, budget=9), 9, {})
+    supervisor(tables, study, tmp_path, WIDE).work(lambda: None)
+    rows = tables.trials(study)
+    assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.CRASHED)]
+    assert rows[2].attempts == 3

@@ -74,6 +74,7 @@ class Session:
             if not failed:
                 for number in self._inbox.exchange(self._advance()).stop:
                     self._forget(number)
+        log.info("%s", self._run)
         self._inbox.exchange(self._save(list(self._saved)))
 
     def _add(self, trial: Trial) -> Failed | None:

@@ -59,7 +59,11 @@ class Lanes:
         self._saved: dict[int, Checkpoint] = {}
         self._focus: Form | None = None
         self._served = 0
-        self.busy = self.seats = 0
+        self._busy = self._seats = 0
+
+    def __str__(self) -> str:
+        share = 100 * self._busy / max(1, self._seats)
+        return f"{self.K} lanes, {share:.1f} % of them busy, {self.traces} graphs"
 
     @property
     def traces(self) -> int:
@@ -145,7 +149,7 @@ class Lanes:
         self._seat(form, pack)
         metrics = pack.train()
         share = (time.perf_counter() - begin) / len(metrics)
-        self.busy, self.seats = self.busy + len(metrics), self.seats + pack.K
+        self._busy, self._seats = self._busy + len(metrics), self._seats + pack.K
         epochs: list[Epoch | Failed] = []
         for seat, measured in metrics:
             epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights(seat.trial.params)))

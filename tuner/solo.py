@@ -61,6 +61,9 @@ class Solo:
         self._seat: _Seat | None = None
         self._busy = False
 
+    def __str__(self) -> str:
+        return f"one trial at a time, {self.traces} graphs"
+
     @property
     def room(self) -> int:
         """1 when no trial is inside, else 0."""

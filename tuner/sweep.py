@@ -46,7 +46,7 @@ def sweep(store: Store, home: Path, disk: int, *, now: float | None = None) -> N
 
 
 def _files(folder: Path) -> Iterator[_File]:
-    for path in folder.glob("*"):
+    for path in folder.glob("*/*"):
         try:
             status = path.stat()
         except FileNotFoundError:

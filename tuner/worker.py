@@ -60,6 +60,7 @@ RETRY = 0.5  # seconds between two tries to reach a database that is away
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
 STALL = 600.0  # seconds without a report and without work after which a child is killed
 MAX_CRASHES = 3
+PREPARED = 4  # the part of a pack that is proposed ahead during one epoch
 KEPT = 2  # checkpoints of a trial: an older one for the case that the newest is damaged
 SUSPICIOUS = (Failure.ERROR, Failure.CRASHED)  # failures that may be the machine's fault
 
@@ -82,6 +83,9 @@ class Supervisor:
         self._environment = environment
         self._search = Search(study.spec)
         self._claims: dict[int, Claim] = {}
+        self._ready: list[Trial] = []  # claimed and proposed while the child trains, not yet with it
+        self._crashes: dict[int, int] = {}
+        self._lanes = 1  # the most trials that the child has asked for at once
         self._checkpointed: dict[int, list[Checkpoint]] = {}
         self._renewed = time.monotonic()
         self._unsure = False  # whether a claim may have been made of which the answer was lost
@@ -98,6 +102,11 @@ class Supervisor:
     def study(self) -> Study:
         """The study, as it was at the last renewal of the leases."""
         return self._study
+
+    @property
+    def _folder(self) -> Path:
+        """Where its checkpoints are, below the home; its own, as one that lost its leases unknowingly may still be writing."""
+        return self._study.folder / self.worker.name
 
     @property
     def held(self) -> int:
@@ -117,18 +126,25 @@ class Supervisor:
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
-        (self._home / self._study.folder).mkdir(parents=True, exist_ok=True)
-        self._store.enlist(self.worker)
-        self._bury()
-        self._catch_up()
+        (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
+            self._store.enlist(self.worker)
+            self._bury()
+            self._catch_up()
             while not self._draining and self._unfinished():
-                self._attend(tick)
-            if not self._draining:  # a kill between the end of a trial and the removal of its file leaves the file behind
+                self._attend_or_recover(tick)
+            if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
                 shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
         except DatabaseAway:
             if not self._draining:
                 raise
+
+    def _attend_or_recover(self, tick: Callable[[], None]) -> None:
+        try:
+            self._attend(tick)
+        except DatabaseAway as error:
+            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
+            self._recover()
 
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
@@ -155,22 +171,19 @@ class Supervisor:
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._study.folder)))
+            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._folder)))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
                 self._record(report, child)
                 verdict = self._verdict(report, tick)
                 child.channel.send(verdict)
+                self._prepare(report)
             self._part(child, tick)
         except EOFError:
             self._mourn(child)
         except Relinquished:
             self._give_back()
-        except DatabaseAway as error:
-            child.kill()
-            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
-            self._recover()
         finally:
             child.kill()
 
@@ -202,7 +215,7 @@ class Supervisor:
         while not self._draining:
             self._check_budget()
             add = self._take(report.room, report.like)
-            if add or self._claims:
+            if add or len(self._claims) > len(self._ready):
                 return Verdict(add=add)
             if not self._unfinished() or self.leave(self):
                 break
@@ -220,6 +233,7 @@ class Supervisor:
         for claim in self._claims.values():
             self._release(claim)
         self._claims.clear()
+        self._ready.clear()
 
     def _release(self, claim: Claim, *, crashed: bool = False) -> None:
         try:
@@ -229,7 +243,7 @@ class Supervisor:
 
     def _recover(self) -> None:
         """Wait for the database, and begin anew from what it says; without the trials, unless nobody has taken them meanwhile."""
-        held, self._claims = self._claims, {}
+        held, self._claims, self._ready = self._claims, {}, []
         self._store.clock()  # without a claim there is no haste
         for claim in held.values():
             self._release(claim)
@@ -242,31 +256,72 @@ class Supervisor:
         One that was killed before it had a trial gets a successor; one that gave up by itself would only do so again.
         """
         words = child.last_words()
-        if not self._claims:
+        untouched = {trial.number: self._claims[trial.number] for trial in self._ready if trial.number in self._claims}
+        inside = [claim for claim in self._claims.values() if claim.number not in untouched]
+        if not inside:
             self._stillborn += 1
             if child.process.returncode > 0 or self._stillborn >= MAX_CRASHES:
                 raise ChildDied(f"the training process ended without a word ({words})")
         mine = {
             Claim(self._study.id, row.number, row.fence): row for row in self._store.trials(self._study, states=[State.RUNNING])
         }
-        for claim in [claim for claim in self._claims.values() if claim in mine]:
+        for claim in [claim for claim in inside if claim in mine]:
             if mine[claim].crashes + 1 >= MAX_CRASHES:
                 message = f"the training process died {MAX_CRASHES} times in a row without reaching a checkpoint: {words}"
                 outcome = Outcome(State.FAILED, failure=Failure.CRASHED, message=message, log=child.tail())
                 self._write([Progress(claim, outcome=outcome)])
             else:
                 self._release(claim, crashed=True)
-        self._claims.clear()
+        self._claims = untouched
 
     # Trials in ------------------------------------------------------------
 
     def _take(self, room: int, like: int | None) -> list[Trial]:
-        """Claim as many trials as there is room for, with parameters that let them train beside the trial `like`, or together."""
-        trials: list[Trial] = []
-        beside = None if like is None else self._search.params(like)
-        while len(trials) < room and (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
+        """As many trials as there is room for, with parameters that let them train beside the trial `like`, or together.
+
+        A trial that has ended all but one of the processes that it may end is trained alone, so that the last one tells whether
+        it was the trial or a neighbour.
+        """
+        self._lanes = max(self._lanes, room)
+        if any(number in self._suspects for number in self._claims):
+            return []
+        trials, self._ready = self._ready[:room], self._ready[room:]
+        trials = [trial for trial in trials if trial.number in self._claims]  # a lease may have been lost meanwhile
+        beside = self._search.params(like) if like is not None else trials[0].params if trials else None
+        while len(trials) < room and (trial := self._next(beside)) is not None:
+            trials.append(trial)
+            beside = beside or trial.params
+            if trial.number in self._suspects:
+                break
+        return trials
+
+    def _prepare(self, report: Report) -> None:
+        """Propose trials for later while the child trains, some at a time, so that it need not wait for the sampler.
+
+        How many depends on nothing but what the child said: the same study makes the same proposals the next time.
+        """
+        if report.room is None or self._draining or self._lanes == 1:
+            return
+        beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
+        for _ in range(min(max(1, self._lanes // PREPARED), self._lanes - len(self._ready))):
+            if self._suspects or (trial := self._next(beside)) is None:
+                return
+            self._ready.append(trial)
+            beside = beside or trial.params
+
+    @property
+    def _suspects(self) -> set[int]:
+        """The trials here of which the next death of a process is the last."""
+        return {number for number in self._claims if self._crashes.get(number, 0) >= MAX_CRASHES - 1}
+
+    def _next(self, beside: Params | None) -> Trial | None:
+        """A trial that was claimed and has parameters; None when there is none, or a suspect that others would be beside."""
+        while (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
-            self._claims[claim.number] = claim
+            if row.crashes >= MAX_CRASHES - 1 and self._claims:
+                self._release(claim)
+                return None
+            self._claims[claim.number], self._crashes[claim.number] = claim, row.crashes
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
@@ -276,9 +331,8 @@ class Supervisor:
                 self._write([Progress(claim, outcome=Outcome(State.PRUNED, message=reason))])
                 continue
             seed = trial_seed(self._study.spec.seed, row.number)
-            trials.append(Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous)))
-            beside = beside or params
-        return trials
+            return Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous))
+        return None
 
     def _propose(self, claim: Claim, beside: Params | None) -> Params:
         """Parameters for a trial that has none yet."""
@@ -311,7 +365,7 @@ class Supervisor:
         if report.unsaved or report.checkpoints:
             self.worker = replace(self.worker, message=report.unsaved)
         saved = {
-            number: replace(checkpoint, path=self._study.folder / checkpoint.path.name)
+            number: replace(checkpoint, path=self._folder / checkpoint.path.name)
             for number, checkpoint in report.checkpoints.items()
             if number in self._claims
         }
@@ -405,6 +459,9 @@ class Supervisor:
         """Cancel what is queued once the study's hours, target or patience are reached."""
         reason = self._search.exhausted() or self._out_of_time()
         if reason:
+            for trial in self._ready:
+                self._release(self._claims.pop(trial.number))
+            self._ready.clear()
             self._store.stop(self._study, reason)
 
     def _out_of_time(self) -> str:

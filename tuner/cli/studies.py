@@ -228,6 +228,8 @@ def _summary(tables: "Store", study: "Study") -> None:
     counts = tables.counts(study)
     parts = [f"{count} {state}" for state, count in counts.items() if count]
     out.print(Text(f"{study.name}: {', '.join(parts)}{'; stopped by ' + study.stopped if study.stopped else ''}"), soft_wrap=True)
+    if study.paused:
+        say(f"it was paused; let it go on with: tuner resume {quoted(study.name)}")
     leaders = tables.leaders(study, 5)
     if not leaders:
         out.print(Text(f"no trial completed; see: tuner status {quoted(study.name)}"), soft_wrap=True)
