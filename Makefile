@@ -26,6 +26,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.layers
 	$(BIN)/python -m benchmarks.optimizer_step
+	$(BIN)/python -m benchmarks.scale
 
 convergence: .venv/.dev
 	$(BIN)/python -m benchmarks.convergence

@@ -5,8 +5,8 @@ Every verb of a worker is guarded by the fence of its claim, so that an owner wh
 `LostLease`. Times are seconds since 1970 in UTC by the database's own clock; tests pass `now` instead.
 
 SQLite (one host) runs in WAL mode with one writer at a time; a commit survives the death of any process, not a power cut.
-PostgreSQL (many hosts) keeps the tables in the schema `tuner`, beside MLflow's in `mlflow`. Its answer to a commit can be lost; so
-whoever gets `DatabaseAway` may repeat what it asked for, and what had happened already is found done.
+PostgreSQL (many hosts) keeps the tables in the schema `tuner`, beside MLflow's in `mlflow`. Its answer to a commit can be lost;
+so whoever gets `DatabaseAway` may repeat what it asked for, and what had happened already is found done.
 """
 
 from tuner.store.alone import Alone
