@@ -141,12 +141,19 @@ class Device:
             study = None if self.quarantine else self._choose()
             if study is not None:
                 self._attend(study)
-            elif until_idle:
-                self._report_idle()
-                return
-            else:
-                self._report_idle()
-                self._stop.wait(POLL)
+                continue
+            self._report_idle()
+            if until_idle:
+                break
+            self._stop.wait(POLL)
+        if not self._sign().message:  # one with a complaint stays to be seen
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        try:
+            self._store.dismiss(self._worker)
+        except DatabaseAway as error:
+            log.warning("%s", error)
 
     # Which study ------------------------------------------------------------
 
