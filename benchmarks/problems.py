@@ -14,6 +14,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
+from optimizers.row_memory import LinearBatch
+
 Array = NDArray[np.float64]
 Tensor = Any
 
@@ -144,6 +146,15 @@ class Logistic:
         margins = tf.constant(self.margins) if rows is None else tf.gather(tf.constant(self.margins), rows)
         pull = -tf.nn.sigmoid(-tf.linalg.matvec(margins, x))
         return tf.linalg.matvec(margins, pull, transpose_a=True) / tf.cast(tf.shape(pull)[0], tf.float64) + self.ridge * x
+
+    def rows_at(self, x: Tensor, rows: Tensor) -> LinearBatch:
+        """The losses of some `rows` [B] as functions of the outputs m_i·x, and the gradient of the penalty."""
+        margins = tf.gather(tf.constant(self.margins), rows)
+        slopes = -tf.nn.sigmoid(-tf.linalg.matvec(margins, x))[:, None]
+        present = tf.ones(tf.shape(rows), tf.float64)
+        return LinearBatch(
+            rows, present, slopes, lambda v: [tf.linalg.matvec(margins, v[:, 0], transpose_a=True)], [self.ridge * x]
+        )
 
     @cached_property
     def least(self) -> float:

@@ -50,9 +50,9 @@ class Network:
 
     `build` is "module:function"; `per_layer` names the parameters that may differ from layer to layer, counted by `layers`;
     `size` counts trainable weights and activations per row without building anything. `beyond_backprop` names the parameters
-    that `models.backprop` has no formulas for; None: it has none for the network. `in_lanes` names the parameters that shape the
-    graph and may nevertheless differ from lane to lane: "padded" numbers of units, a "chosen" activation or bias, and what only
-    decides the weights that are "drawn" in the beginning.
+    that `models.backprop` has no formulas for; None: it has none for the network. `linear` says that the network is one linear
+    layer where `layers` is 0. `in_lanes` names the parameters that shape the graph and may nevertheless differ from lane to lane:
+    "padded" numbers of units, a "chosen" activation or bias, and what only decides the weights that are "drawn" in the beginning.
     """
 
     build: str
@@ -62,11 +62,22 @@ class Network:
     layers: str = "depth"
     convolutional: bool = False
     beyond_backprop: tuple[str, ...] | None = None
+    linear: bool = False
     in_lanes: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         """The value of every parameter that a study does not name."""
         return {name: limits.default for name, limits in self.parameters.items()}
+
+
+AUGMENTATION: Mapping[str, Limits] = {
+    "shift": Limits(0.0, 0.0, 0.5),
+    "flip": Limits(0.0, 0.0, 1.0),
+    "crop": Limits(0.0, 0.0, 0.9),
+    "cutout": Limits(0.0, 0.0, 1.0),
+    "rotation": Limits(0.0, 0.0, 180.0),
+}
+"""What may happen to an image in training; `models.layers.Augmentation` says what the numbers mean."""
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -106,10 +117,12 @@ NETWORKS: Mapping[str, Network] = {
             "dropout": Limits(0.0, 0.0, 0.95),
             "l1": Limits(0.0, 0.0, 10.0),
             "l2": Limits(0.0, 0.0, 10.0),
+            **AUGMENTATION,
         },
         size=_mlp_size,
         per_layer=("width",),
-        beyond_backprop=("dropout", "l1", "l2"),
+        beyond_backprop=("dropout", "l1", "l2", *AUGMENTATION),
+        linear=True,
         in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
     ),
 }

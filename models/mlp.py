@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from models import widths
-from models.layers import Dropout, Flatten, FullyConnected, entrance
+from models.layers import Dropout, Flatten, FullyConnected, augment, entrance
 
 
 def build(
@@ -31,7 +31,8 @@ def build(
 
     use_bias = "either" if "bias" in tensors else params["bias"]
     options = {"initial": params["initial"], "use_bias": use_bias, "l1": present("l1"), "l2": present("l2"), "lanes": lanes}
-    x = inputs = entrance(input_shape, lanes, shared=shared)
+    inputs = entrance(input_shape, lanes, shared=shared)
+    x = augment(inputs, params, tensors, lanes)
     if len(input_shape) > 1:
         x = Flatten(lanes=lanes)(x)
     before = None

@@ -37,9 +37,10 @@ class Row:
 
     `path` is `module:class`; `learning_rate` and `hyper` say what may be searched and are where the defaults live.
     `requires` names what the rule needs from its engine, out of "gradient" (nothing else), "eval_swap" (it stores another point
-    than the one to be evaluated), "closure", "snapshot" and "full_batch". `source` is the paper and the equation. A study may
-    name the `family` in place of its methods. `horizon` is the hyper-parameter, if any, whose default in a study is the number of
-    steps of the training. `settled` are the options of the class that are not open to choice.
+    than the one to be evaluated), "closure", "snapshot", "full_batch" and "linear_model" (one linear layer, and which rows are
+    in a batch). `source` is the paper and the equation. A study may name the `family` in place of its methods. `horizon` is the
+    hyper-parameter, if any, whose default in a study is the number of steps of the training. `settled` are the options of the
+    class that are not open to choice. `caution` is what a study is told that uses it on a network with hidden layers.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Row:
     takes_common: bool = True
     horizon: str = ""
     settled: Mapping[str, Any] = field(default_factory=dict)
+    caution: str = ""
 
     @property
     def gradient_only(self) -> bool:
@@ -86,13 +88,17 @@ class Wrapper:
 
 @dataclass(frozen=True)
 class Alias:
-    """What another system calls `name` and means by it: a method with other defaults and settled options."""
+    """What another system calls `name` and means by it: a method with other defaults and settled options.
+
+    `caution` is as in `Row`.
+    """
 
     name: str
     method: str
     learning_rate: float
     hyper: Mapping[str, float] = field(default_factory=dict)
     settled: Mapping[str, Any] = field(default_factory=dict)
+    caution: str = ""
 
     @property
     def row(self) -> Row:
@@ -100,7 +106,8 @@ class Alias:
         row = OPTIMIZERS[self.method]
         hyper = {name: _with_default(span, self.hyper.get(name, span.default)) for name, span in row.hyper.items()}
         rate, source = _with_default(row.learning_rate, self.learning_rate), f"as in {self.name.replace(':', ' ')}; {row.source}"
-        return replace(row, name=self.name, learning_rate=rate, hyper=hyper, settled=self.settled, source=source)
+        stated = {"hyper": hyper, "settled": self.settled, "source": source, "caution": self.caution}
+        return replace(row, name=self.name, learning_rate=rate, **stated)
 
 
 def _with_default(span: Range, default: float | None) -> Range:
@@ -128,6 +135,7 @@ _ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
 _AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
+_LINEAR_MODEL = frozenset({"linear_model"})
 _FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
@@ -429,6 +437,24 @@ _ROWS = (
         "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
         takes_common=False,
     ),
+    Row(
+        "sag",
+        "row_memory",
+        "optimizers.sag:SAG",
+        Range(0.01, 1e-4, 1.0, log=True),
+        {},
+        _LINEAR_MODEL,
+        "Schmidt, Le Roux and Bach 2017, algorithm 1 and section 4; variance reduction is named in the lecture's contents",
+    ),
+    Row(
+        "saga",
+        "row_memory",
+        "optimizers.saga:SAGA",
+        Range(0.01, 1e-4, 1.0, log=True),
+        {},
+        _LINEAR_MODEL,
+        "Defazio, Bach and Lacoste-Julien 2014, eq. 1; variance reduction is named in the lecture's contents",
+    ),
 )
 
 OPTIMIZERS: Mapping[str, Row] = MappingProxyType({row.name: row for row in _ROWS})
@@ -479,6 +505,7 @@ _WRAPPERS = (
 WRAPPERS: Mapping[str, Wrapper] = MappingProxyType({wrapper.name: wrapper for wrapper in _WRAPPERS})
 
 _OUTSIDE, _HAT = {"epsilon_inside": False}, {"epsilon_hat": True}
+_PULLS = "pulls the weights to 0 from the first step and forgets where they began; for models without hidden layers"
 _CONSTANT, _AROUND_ZERO, _FROM_ONE = {"schedule": "constant"}, {"center": "zero"}, {"initial_mean_square": 1.0}
 
 _ALIASES = (
@@ -492,9 +519,9 @@ _ALIASES = (
     Alias("tf:Momentum", "momentum", 0.01, {"momentum": 0.9}),
     Alias("tf:Adagrad", "adagrad", 0.01, {"initial_accumulator_value": 0.1, "epsilon": 1e-30}),
     Alias("tf:Adadelta", "adadelta", 1e-3, {"rho": 0.95, "epsilon": 1e-8}),
-    Alias("tf:AdagradDA", "adagrad_da", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:AdagradDA", "adagrad_da", 0.01, settled=_AROUND_ZERO, caution=_PULLS),
     Alias("tf:ProximalAdagrad", "proximal_adagrad", 0.01),
-    Alias("tf:Ftrl", "ftrl", 0.01, settled=_AROUND_ZERO),
+    Alias("tf:Ftrl", "ftrl", 0.01, settled=_AROUND_ZERO, caution=_PULLS),
     Alias("tf:Adam", "adam", 1e-3, {"epsilon": 1e-8}, _HAT),
     Alias("tf:RMSProp", "rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),
     Alias("tf:CenteredRMSProp", "centered_rmsprop", 1e-3, {"rho": 0.9, "epsilon": 1e-10}, _FROM_ONE),

@@ -1,7 +1,7 @@
 """The contract of the methods that need more than the gradient of a batch.
 
 An engine hands over a `Closure`: the batch as a function of the weights. A method is a `ClosureRule` that states `descend`, which
-asks the closure at whatever weights it likes and makes one step; beside that it is a rule as any other (`optimizers.base`).
+asks the closure at whatever weights it likes and makes one step; beside that it is a rule as any other (`optimizers.contract`).
 
 Every evaluation of a closure sees the same batch and the same state of the network: the same dropout masks, and the statistics of
 batch normalisation as they were before the step. That state moves once a step, by `Closure.keep`, as the pass at the weights
@@ -9,13 +9,14 @@ before the step left it. So a step of a method with five evaluations moves it as
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import keras.ops as ops
 import tensorflow as tf
 
-from optimizers.base import Rule, Tensor
+from optimizers.base import Rule
+from optimizers.contract import Tensor
 
 
 class Pass(NamedTuple):
@@ -73,13 +74,15 @@ class Closure:
         return loss, outputs, [scope.get_current_value(variable) for variable in self._state]
 
 
-class ClosureRule(Rule):
-    """A rule whose step is `descend`.
+class AskingRule(Rule):
+    """A rule whose step is a `descend` of its own, for which gradients are not enough; `wants` says what is.
 
-    An engine that only applies gradients cannot run it: `apply` and Keras' own `fit` raise ValueError. `ClosureModel` can.
+    An engine that only applies gradients cannot run it: `apply` and Keras' own `fit` raise ValueError.
 
     Raises ValueError for lanes, whose losses an engine knows only as a sum, and for scaled or accumulated gradients.
     """
+
+    wants: ClassVar[str]
 
     def __init__(self, learning_rate: Any = None, *, lanes: int | None = None, **options: Any) -> None:
         if lanes is not None:
@@ -89,20 +92,23 @@ class ClosureRule(Rule):
                 raise ValueError(f"{self.row.name} has no {name}: each step asks its batch anew; got {options[name]!r}")
         super().__init__(learning_rate, **options)
 
-    def descend(self, closure: Closure, variables: Sequence[Any]) -> Pass:
-        """One step of `variables`; the pass at the weights before the step. The optimizer must be built."""
-        raise NotImplementedError
-
     def apply(self, grads: Sequence[Tensor], trainable_variables: Sequence[Any] | None = None) -> None:
         """Raises ValueError: gradients alone do not make a step of this method."""
         del grads, trainable_variables  # not enough
-        raise ValueError(
-            f"{self.row.name} needs more than a gradient: it evaluates its batch several times. "
-            "Train the model as `optimizers.closure_model.ClosureModel(model)`"
-        )
+        raise ValueError(f"{self.row.name} needs more than a gradient: {self.wants}")
 
     def _step(self, grads: Sequence[Tensor], variables: Sequence[Any]) -> None:
         super().apply(grads, variables)
+
+
+class ClosureRule(AskingRule):
+    """A rule whose step asks a closure; `ClosureModel` can run it in Keras' `fit`."""
+
+    wants = "it evaluates its batch several times. Train the model as `optimizers.closure_model.ClosureModel(model)`"
+
+    def descend(self, closure: Closure, variables: Sequence[Any]) -> Pass:
+        """One step of `variables`; the pass at the weights before the step. The optimizer must be built."""
+        raise NotImplementedError
 
 
 def values_of(variables: Sequence[Any]) -> list[Tensor]:

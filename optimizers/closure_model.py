@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from optimizers.closure import Closure, ClosureRule, values_of
+from optimizers.closure import AskingRule, Closure, ClosureRule, values_of
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -90,6 +90,8 @@ class ClosureModel(keras.Model):
         rule = self.optimizer
         if isinstance(rule, keras.optimizers.LossScaleOptimizer):
             raise ValueError("no loss is scaled here: use mixed_bfloat16, or compile with auto_scale_loss=False")
+        if isinstance(rule, AskingRule) and not isinstance(rule, ClosureRule):
+            raise ValueError(f"{rule.row.name} needs more than a closure: {rule.wants}")
         if not isinstance(rule, ClosureRule):
             raise ValueError(f"{rule.name} needs gradients only: compile the model itself, without ClosureModel")
         if (replicas := self.distribute_strategy.num_replicas_in_sync) > 1:

@@ -14,7 +14,8 @@ import keras
 import keras.ops as ops
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Rule, shrink
+from optimizers.base import Rule
+from optimizers.contract import shrink
 from optimizers.interval import NON_NEGATIVE, POSITIVE
 
 

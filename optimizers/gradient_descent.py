@@ -8,8 +8,8 @@ import keras.ops as ops
 import tensorflow as tf
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Tensor
 from optimizers.closure import Closure, ClosureRule, squared_norm, values_of
+from optimizers.contract import Tensor
 from optimizers.interval import POSITIVE
 
 ITERATIONS = 500

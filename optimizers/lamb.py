@@ -6,7 +6,8 @@ import keras
 import keras.ops as ops
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Rule, unbias
+from optimizers.base import Rule
+from optimizers.contract import unbias
 from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
@@ -24,16 +25,16 @@ class LAMB(Rule):
     decays_first: ClassVar = False
 
     def per_step(self, h):
-        """Both bias corrections, moved into the factor of m and into ε: r/(1-β₁ᵏ) and ε r with r = √(1-β₂ᵏ)."""
+        """Both bias corrections, moved into a factor b of r and into ε: b = (1-β₁ᵏ)/s and ε s with s = √(1-β₂ᵏ)."""
         root = ops.rsqrt(unbias(h.beta_2, h.k))
-        return {"unbias": root * unbias(h.beta_1, h.k), "floor": h.epsilon * root}
+        return {"bias": 1 / (root * unbias(h.beta_1, h.k)), "floor": h.epsilon * root}
 
     def update(self, g, x, slots, h):
         """One step; β₁ is `beta_1`, β₂ is `beta_2`, ε is `epsilon`, α is `learning_rate`."""
         m, v = slots
         m = m + (1 - h.beta_1) * (g - m)
         v = v + (1 - h.beta_2) * (ops.square(g) - v)
-        r = h.unbias * (m / (ops.sqrt(v) + h.floor)) + h.weight_decay * x
-        length, step = self.norm(x), self.norm(r)
-        ratio = ops.where((length > 0) & (step > 0), length / ops.where(step > 0, step, 1.0), 1.0)
-        return x - h.learning_rate * ratio * r, (m, v)
+        scaled = m / (ops.sqrt(v) + h.floor) + h.bias * h.weight_decay * x  # b r: the ratio cancels b
+        length, step = self.norm(x), self.norm(scaled)
+        ratio = ops.where(ops.minimum(length, step) > 0, length / step, 1 / h.bias)
+        return x - h.learning_rate * ratio * scaled, (m, v)

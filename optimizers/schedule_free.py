@@ -19,7 +19,8 @@ import keras
 import keras.ops as ops
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Rule, unbias
+from optimizers.base import Rule
+from optimizers.contract import unbias
 from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE, UNIT
 
 

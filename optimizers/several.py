@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import keras.ops as ops
 
 from optimizers import COMMON, Range, Row, find, load
-from optimizers.base import Rule, Tensor
+from optimizers.base import Rule
+from optimizers.contract import Tensor
 from optimizers.interval import Interval
 
 CHOSEN = "chosen"

@@ -8,7 +8,8 @@ import keras.ops as ops
 import tensorflow as tf
 
 from optimizers import OPTIMIZERS
-from optimizers.base import Rule, unbias
+from optimizers.base import Rule
+from optimizers.contract import unbias
 from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 

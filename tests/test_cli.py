@@ -247,12 +247,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(tmp_path: Path, command: str
         (["best", "x", "--db", "elsewhere"], "tuner: --db: there are no studies in elsewhere"),
         (["list", "--db", "mysql://h/d"], "tuner: --db: mysql is not supported"),
         (["list", "--db", "postgresql://u@127.0.0.1:1/d?password=hunter2"], "tuner: --db: the password stands in the query"),
-        (["list", "--db", "postgresql://u:hunter2@127.0.0.1:1/d"], "tuner: postgresql+psycopg://u:***@127.0.0.1:1/d: "),
+        (["list", "--db", "postgresql://u:hunter2@127.0.0.1:1/d"], "tuner: --db: no password on a command line"),
         (
             ["run", str(REPOSITORY / "studies" / "digits.toml"), "--db", "/dev/null/x"],
             "tuner: --db: /dev/null/x cannot be made: ",
         ),
         (["ui"], "tuner: --db: there is no MLflow database in .tuner"),
+        (["worker"], "tuner: --db: there are no studies in .tuner"),
+        (["launch", "missing.toml"], "tuner: missing.toml: cannot be read: No such file or directory"),
     ],
 )
 def test_what_is_not_there_gets_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -302,6 +304,19 @@ def test_validate_prints_the_own_parameters_of_a_method_in_one_line(tmp_path: Pa
     assert "momentum.momentum: 0 to 0.99" in meaning["space"]  # a program reads every parameter under its full name
 
 
+@pytest.mark.parametrize(("depth", "warned"), [(0, False), (1, True)])
+def test_a_method_that_forgets_the_initial_weights_is_cautioned_against_where_they_matter(
+    tmp_path: Path, depth: int, *, warned: bool
+) -> None:
+    search = f'optimizer = ["tf:Ftrl", "ftrl"]\nlearning_rate = [0.1, 0.2]\ndepth = {depth}\n'
+    write(tmp_path, f'data = "digits"\n[search]\n{search}')
+    meaning = json.loads(tuner(tmp_path, "validate", "small.toml", "--json").stdout)
+    assert ("caution" in meaning) == warned
+    if warned:
+        assert meaning["caution"].startswith("tf:Ftrl pulls the weights to 0")
+        assert "; ftrl" not in meaning["caution"]
+
+
 def test_optimizers_are_listed_with_their_ranges_and_sources(tmp_path: Path) -> None:
     known = json.loads(tuner(tmp_path, "optimizers", "--json").stdout)
     rows = {row["optimizer"]: row for row in known["optimizers"]}
@@ -315,6 +330,7 @@ def test_optimizers_are_listed_with_their_ranges_and_sources(tmp_path: Path) -> 
     told = tuner(tmp_path, "optimizers").stdout
     assert all(name in told for name in (*rows, *schedules, *known["families"], *known["common"]))
     assert "needs eval_swap" in told
+    assert "pulls the weights to 0" in known["aliases"]["tf:AdagradDA"]["caution"]
     assert "Kingma and Ba 2015" in told
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optimizers import OPTIMIZERS, WRAPPERS, find, load
-from optimizers.base import _ALLOWED_EVERYWHERE
-from optimizers.closure import Closure, ClosureRule, values_of
+from optimizers import OPTIMIZERS, find, load
+from optimizers.closure import Closure, values_of
 from optimizers.gradient_descent import spectral_norm
 
+pytestmark = pytest.mark.usefixtures("double_precision")
 PLAIN = [name for name, row in OPTIMIZERS.items() if row.requires == {"gradient"}]
 OWN = [name for name, row in OPTIMIZERS.items() if "closure" in row.requires]
 WRAPPED = pytest.mark.parametrize("method", PLAIN)
@@ -29,16 +29,6 @@ X = RNG.normal(size=(N, D)) * [1.0, 2.0, 0.5, 1.0, 0.7]
 Y = X @ RNG.normal(size=D) + RNG.normal(size=N)
 START = RNG.normal(size=D)
 L = np.linalg.eigvalsh(X.T @ X / N)[-1]
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(policy)
 
 
 def f(w, rows=slice(None)):
@@ -97,51 +87,6 @@ def trained(name, *, wrap=lambda step: step, steps=6, **options):
     optimizer = line.built(name, **options)
     step = wrap(lambda: line.step(optimizer).loss)
     return [float(step()) for _ in range(steps)], line.w
-
-
-# The table
-
-
-@pytest.mark.parametrize("name", [*NAMES, *(f"{wrapper}:{method}" for wrapper in ("sam", "svrg") for method in PLAIN)])
-def test_row_and_class_agree(name):
-    row, rule = find(name), load(name)
-    assert issubclass(rule, ClosureRule)
-    assert rule is load(name)
-    assert rule.row is row is find(name)
-    assert set(rule.allowed) == set(row.hyper)
-    allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
-    for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
-        assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
-        assert low < high, hyper
-        assert default is None or low <= default <= high, hyper
-        assert not log or low > 0, hyper
-
-
-def test_a_wrapped_row_is_made_of_two():
-    row, inside = find("svrg:adam"), OPTIMIZERS["adam"]
-    assert (row.name, row.learning_rate, row.requires) == ("svrg:adam", inside.learning_rate, {"closure", "snapshot"})
-    assert row.hyper == {**inside.hyper, **WRAPPERS["svrg"].hyper}
-    assert "Johnson and Zhang 2013" in row.source
-    assert inside.source in row.source
-    assert (load("svrg:adam").__name__, load("sam:adam").__name__) == ("SVRGAdam", "SAMAdam")
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("sam:adm", "no optimizer is called 'sam:adm'; there are sgd, .*; and sam:<method>, svrg:<method>"),
-        ("sma:adam", "no optimizer is called 'sma:adam'"),
-        ("adam:", "no optimizer is called 'adam:'"),
-        ("sam:", "no optimizer is called 'sam:'"),
-        ("sam:sam:adam", "no optimizer is called 'sam:sam:adam'"),
-        ("sam:nesterov", "sam goes around a method that needs gradients only; nesterov requires eval_swap and gradient"),
-        ("svrg:armijo", "svrg goes around a method that needs gradients only; armijo requires closure and full_batch"),
-    ],
-)
-def test_a_name_that_means_nothing_is_refused(name, says):
-    for ask in (find, load):
-        with pytest.raises(ValueError, match=says):
-            ask(name)
 
 
 # What all of them keep

@@ -38,7 +38,7 @@ def curves(engine, trials):
     return found
 
 
-def same(found, expected, rtol=1e-4):
+def check_same(found, expected, rtol=1e-4):
     for mine, its in zip(found, expected, strict=True):
         assert mine.keys() == its.keys()
         for name in ("loss", "val_loss"):
@@ -85,7 +85,21 @@ def test_lanes_that_differ_in_all_they_may_equal_their_trials_alone(digits, K, p
     alone = Solo(spec, digits)
     for trial in trials[:: max(1, K // 3)]:
         alone.add(trial)
-        same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_lane_augments_its_images_as_its_trial_does_alone(digits, pruner):
+    """A third trial comes into a lane that another has left."""
+    highest = {"shift": 0.2, "flip": 1.0, "crop": 0.3, "cutout": 0.5, "rotation": 20.0}
+    spec = study({name: {"float": [0.0, high]} for name, high in highest.items()}, pruner=pruner, jit=False)
+    trials = [
+        Trial(n, {"learning_rate": 1e-3, **{name: high * n / 2 for name, high in highest.items()}}, seed=n) for n in range(3)
+    ]
+    found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
+    for trial in trials:
+        alone.add(trial)
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
 
 
 @pytest.mark.parametrize("optimizer", FAMILIES["all"])
@@ -100,4 +114,4 @@ def test_every_method_trains_in_a_lane_as_it_does_alone(digits, optimizer):
     found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
     for trial in trials:
         alone.add(trial)
-        same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])

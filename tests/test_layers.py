@@ -8,13 +8,15 @@ from keras.src.testing import TestCase
 
 from models import ACTIVATIONS
 from models.export import to_keras
-from models.layers import FullyConnected
+from models.layers import Augmentation, FullyConnected
+from models.layers.chance import Chance
 from tests.layer_rows import MODES, ROWS, in_mode, inputs
 
 each = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-deterministic = pytest.mark.parametrize(
-    "row", [row for name, row in ROWS.items() if "dropout" not in name], ids=[name for name in ROWS if "dropout" not in name]
-)
+SURE = {name: row for name, row in ROWS.items() if not issubclass(row.kind, Chance)}
+TWINNED = {name: row for name, row in ROWS.items() if row.kind is not Augmentation}  # what Keras' layer is the identity for
+deterministic = pytest.mark.parametrize("row", SURE.values(), ids=SURE)
+twinned = pytest.mark.parametrize("row", TWINNED.values(), ids=TWINNED)
 modes = pytest.mark.parametrize("mode", MODES)
 
 
@@ -116,7 +118,7 @@ def test_half_precision_is_close_to_single(row, policy):
 
 @each
 def test_training_steps_in_half_precision_are_close_to_single(row):
-    """Keys and steps are equal, so dropout's masks are."""
+    """Keys and steps are equal, so the draws are."""
     single, half, x = row.build(), row.build(dtype="mixed_bfloat16"), inputs(row.shape)
     expected, found = (value_and_gradients(layer, x, "graph")[0].astype("float32") for layer in (single, half))
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.1)
@@ -134,7 +136,7 @@ def test_comes_back_from_its_config_and_from_a_file(row, tmp_path):
     np.testing.assert_array_equal(model(x, training=True), loaded(x, training=True))
 
 
-@each
+@twinned
 def test_comes_back_from_keras(row):
     layer, x = row.build(), inputs(row.shape)
     again = row.kind.from_keras(layer.to_keras())
@@ -224,6 +226,9 @@ def test_every_activation_equals_keras_dense(activation):
         (lambda: ROWS["dropout"].kind(1.0), "rate"),
         (lambda: ROWS["dropout"].kind(-0.1), "rate"),
         (lambda: ROWS["activation"].kind("rely"), "activation"),
+        (lambda: Augmentation(flip=1.5), "flip: 1.5 is not a number from 0 to 1"),
+        (lambda: Augmentation(shift=0.1).build((None, 8)), "images"),
+        (lambda: Augmentation(shift=0.1).build((None, None, 8, 1)), "images of a known size"),
         (lambda: ROWS["flatten"].kind().build((None, None, 3)), "sizes"),
         (lambda: FullyConnected(2, lanes=3).build((2, 5, 4)), "3 lanes"),
         (lambda: ROWS["dropout"].build(lanes=2).to_keras(), "2 lanes"),

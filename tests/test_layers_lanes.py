@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from models.layers import BatchNormalization, Convolution, Dropout, Flatten, FullyConnected, MaxPooling, initialise, set_hyper
-from models.random import MASKS, key
+from models.layers.chance import Chance
+from models.random import key
 from tests.layer_rows import ROWS, in_mode, inputs, scatter
 from tests.test_layers import weighed
 
@@ -21,11 +22,11 @@ def packed(row, K, *, shared, dtype="float32"):
     shape = row.shape if shared else (K, *row.shape)
     layer.build(shape)
     scatter(layer)
-    if isinstance(layer, Dropout):
-        layer.initialise([key(seed, MASKS, 1) for seed in range(K)])
+    if isinstance(layer, Chance):
+        layer.initialise([key(seed, layer.stream, 1) for seed in range(K)])
         layer.step.assign(range(K))
     for name, variable in layer.hyper.items():
-        variable.assign({"dropout": 0.3, "l1": 0.1, "l2": 0.2}[name] + 0.05 * np.arange(K))
+        variable.assign({"l1": 0.1, "l2": 0.2, "rotation": 30}.get(name, 0.3) + 0.05 * np.arange(K))
     return layer, inputs(shape, "float64" if dtype == "float64" else "float32")
 
 

@@ -1,17 +1,6 @@
-"""What every row of the table of optimizers keeps, whatever the method; test_closure.py has those that require a closure.
+"""What every row of the table of optimizers keeps, whatever the method; test_closure.py has those that require a closure."""
 
-Run as a program (`python -m tests.test_optimizers_contract`), this file trains every row on two replicas (`MirroredStrategy`
-on two virtual CPUs, which only a fresh process can have) and prints the weights as JSON.
-"""
-
-import importlib.util
 import json
-import subprocess
-import sys
-import unittest
-from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import keras.src
@@ -19,137 +8,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from optimizers import COMMON, OPTIMIZERS, find, load
-from optimizers.base import _ALLOWED_EVERYWHERE, Rule
-
-ROOT = Path(__file__).parents[1]
-GRADIENT_ONLY = [name for name, row in OPTIMIZERS.items() if row.gradient_only]
-NAMES = [*GRADIENT_ONLY, "lookahead:adam", "lookahead:prodigy", "tf:RMSProp"]
-ROWS = pytest.mark.parametrize("name", NAMES)
-RNG = np.random.default_rng(7)
-INPUTS, TARGETS = RNG.normal(size=(8, 3)).astype("float32"), RNG.normal(size=(8, 2)).astype("float32")
-START = [RNG.normal(size=(3, 2)).astype("float32"), RNG.normal(size=(2,)).astype("float32")]
-CLIP_CASES = [{"clipvalue": 0.3}, {"clipnorm": 0.5}, {"global_clipnorm": 0.5}]
-MIXED_CASES = [{"clipvalue": 0.3}, {"clipnorm": 0.5, "weight_decay": 0.1}, {"global_clipnorm": 0.5, "weight_decay": 0.1}]
-MIXED = pytest.mark.parametrize("common", MIXED_CASES, ids=lambda case: next(iter(case)))
-
-
-def quick(name):
-    """The class of `name`; a rule whose first steps are as short as a `d0` starts with steps that show after a few."""
-    return partial(load(name), **({"d0": 0.1} if "d0" in find(name).hyper else {}))
-
-
-def weights(start=START, dtype="float32"):
-    return [keras.Variable(value, dtype=dtype) for value in start]
-
-
-def values(variables):
-    return [variable.numpy() for variable in variables]
-
-
-def squared_error(variables, inputs=INPUTS, targets=TARGETS):
-    kernel, bias = (variable.value for variable in variables)
-    return tf.reduce_sum(tf.square(inputs @ kernel + bias - targets)) / len(INPUTS)
-
-
-def step_of(optimizer, variables, swings=None):
-    """One training step of the least-squares problem as a function without arguments; it counts its traces.
-
-    The loss of step k is multiplied by `swings[k]`.
-    """
-
-    def step():
-        step.traces += 1
-        with tf.GradientTape() as tape:
-            loss = optimizer.scale_loss(squared_error(variables))
-            loss = loss if swings is None else loss * tf.gather(swings, optimizer.iterations)
-        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
-
-    step.traces = 0
-    return step
-
-
-def trained(optimizer, steps=6, wrap=lambda step: step, swings=None, *, evaluated=False):
-    variables = weights()
-    optimizer.build(variables)
-    step = wrap(step_of(optimizer, variables, swings))
-    for _ in range(steps):
-        step()
-    if evaluated:
-        optimizer.swap_to_evaluation()
-    return values(variables)
-
-
-def random_gradients(steps, shapes, seed=3):
-    rng = np.random.default_rng(seed)
-    return [[rng.normal(size=shape).astype("float32") for shape in shapes] for _ in range(steps)]
-
-
-def applied(optimizer, gradients, start=START):
-    """The weights after applying `gradients`, a list per step."""
-    variables = weights(start)
-    for grads in gradients:
-        optimizer.apply([tf.constant(g) for g in grads], variables)
-    return values(variables)
-
-
-def assert_close(left, right, tolerance=1e-5):
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def assert_same(left, right):
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-# The table
-
-
-def test_the_table_loads_without_keras():
-    code = "import sys, optimizers; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-@ROWS
-def test_row_and_class_agree(name):
-    row, rule = find(name), load(name)
-    assert issubclass(rule, Rule)
-    assert rule.row is row
-    assert set(rule.allowed) == set(row.hyper)
-    allowed = {**_ALLOWED_EVERYWHERE, **rule.allowed}
-    for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
-        assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
-        assert low < high, hyper
-        assert default is None or low <= default <= high, hyper
-        assert not log or low > 0, hyper
-
-
-def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="no optimizer is called 'adm'; there are sgd, momentum"):
-        load("adm")
-    with pytest.raises(ValueError, match=r"no optimizer is called 'behind:adam'; there are sgd, .*, lookahead:<method>"):
-        load("behind:adam")
-
-
-def test_a_wrapped_class_is_made_once_of_both():
-    made = load("lookahead:adam")
-    assert made is load("lookahead:adam")
-    assert made.__name__ == "LookaheadAdam"
-    assert issubclass(made, load("adam"))
-    assert set(find("lookahead:adam").hyper) == {*OPTIMIZERS["adam"].hyper, "every", "pull"}
-    assert list(made.slots) == [*load("adam").slots, "lead"]
-    with pytest.raises(ValueError, match="gradients only; nesterov requires eval_swap and gradient"):
-        load("lookahead:nesterov")
-
+from optimizers import COMMON, find, load
+from tests.optimizer_steps import (
+    CLIP_CASES,
+    INPUTS,
+    ROWS,
+    START,
+    TARGETS,
+    applied,
+    assert_close,
+    assert_same,
+    quick,
+    random_gradients,
+    step_of,
+    trained,
+    values,
+    weights,
+)
 
 # Ways of running
-
-
-@pytest.fixture(scope="module")
-def two_replicas():
-    program = [sys.executable, "-m", "tests.test_optimizers_contract"]
-    return json.loads(subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
 
 
 @ROWS
@@ -170,15 +47,6 @@ def test_variables_of_tensorflow_are_trained_like_those_of_keras(name):
     for grads in gradients:
         optimizer.apply([tf.constant(g) for g in grads], variables)
     assert_close(values(variables), applied(quick(name)(weight_decay=0.1), gradients), 1e-6)
-
-
-@ROWS
-def test_two_replicas_equal_one(name, two_replicas):
-    assert_close(two_replicas["weights"][name], trained(quick(name)(**MIXED_CASES[-1])))
-
-
-def test_keras_own_distribution_suite_passes(two_replicas):
-    assert two_replicas["suite"] == {"run": 6, "problems": []}
 
 
 @pytest.mark.parametrize("name", ["adam", "nesterov"])
@@ -545,123 +413,6 @@ def test_muon_leaves_vectors_embeddings_and_the_output_layer_to_adamw():
     assert orthogonal_paths([keras.Input((4,)), keras.layers.Dense(3, name="only")]) == ["only/kernel"]
 
 
-# Lanes
-
-K = 3
-CONVOLUTION = np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(2, 1, 2, 3)
-LANED = [
-    *(np.stack([value, 0.5 * value, value - 1.0]) for value in [CONVOLUTION, *START]),
-    np.array([1.0, 2.0, 3.0], "float32"),
-]
-
-
-def lane_of(arrays, lane):
-    return [array[lane] for array in arrays]
-
-
-@ROWS
-@MIXED
-def test_lanes_equal_separate_runs(name, common):
-    low, high = find(name).learning_rate.low, find(name).learning_rate.high
-    rates = np.geomspace(low, high, K)
-    other = {hyper: [scope.low, scope.default, 0.5 * (scope.low + scope.high)] for hyper, scope in find(name).hyper.items()}
-    other |= {hyper: [value, 2 * value, 0.5 * value] for hyper, value in common.items()}
-    gradients = random_gradients(5, [value.shape for value in LANED])
-    together = applied(load(name)(rates, lanes=K, **other), gradients, LANED)
-    for lane in range(K):
-        alone = load(name)(rates[lane], **{hyper: numbers[lane] for hyper, numbers in other.items()})
-        apart = applied(alone, [lane_of(grads, lane) for grads in gradients], lane_of(LANED, lane))
-        assert_close(lane_of(together, lane), apart, 1e-6)
-
-
-@ROWS
-def test_lanes_in_a_compiled_step_equal_eager_ones(name):
-    gradients = random_gradients(4, [value.shape for value in LANED])
-    optimizer, variables = quick(name)(lanes=K, weight_decay=0.1), weights(LANED)
-    optimizer.build(variables)
-    step = tf.function(lambda *grads: optimizer.apply(grads, variables), jit_compile=True)
-    for grads in gradients:
-        step(*(tf.constant(g) for g in grads))
-    assert_close(values(variables), applied(quick(name)(lanes=K, weight_decay=0.1), gradients, LANED))
-
-
-@ROWS
-def test_a_number_equals_a_vector_of_it(name):
-    common = {"clipnorm": 0.5, "weight_decay": 0.1}
-    gradients = random_gradients(3, [value.shape for value in LANED])
-    vectors = {hyper: [number] * K for hyper, number in {"learning_rate": 0.1, **common}.items()}
-    assert_same(
-        applied(quick(name)(0.1, lanes=K, **common), gradients, LANED),
-        applied(quick(name)(lanes=K, **vectors), gradients, LANED),
-    )
-
-
-@ROWS
-def test_a_lane_that_is_reset_starts_anew_and_its_neighbours_do_not_notice(name):
-    options = {"lanes": K, "weight_decay": 0.1, "clipnorm": 1.0, "use_ema": True}
-    gradients = random_gradients(6, [value.shape for value in LANED])
-    poisoned = [[np.where(np.arange(K).reshape(-1, *[1] * (g.ndim - 1)) == 1, np.nan, g) for g in grads] for grads in gradients]
-    optimizer, variables = quick(name)(**options), weights(LANED)
-    for grads in poisoned[:3]:
-        optimizer.apply([tf.constant(g) for g in grads], variables)
-    optimizer.reset(1)
-    for variable, value in zip(variables, LANED, strict=True):
-        variable.assign(np.concatenate([variable.numpy()[:1], value[1:2], variable.numpy()[2:]]))
-    for grads in gradients[3:]:
-        optimizer.apply([tf.constant(g) for g in grads], variables)
-    undisturbed, fresh = quick(name)(**options), quick(name)(**options)
-    expected = applied(undisturbed, gradients, LANED)
-    for lane in (0, 2):
-        assert_same(lane_of(values(variables), lane), lane_of(expected, lane))
-    assert_same(lane_of(values(variables), 1), lane_of(applied(fresh, gradients[3:], LANED), 1))
-    np.testing.assert_array_equal(optimizer.steps, [6, 3, 6])
-    for ours, anew in zip(optimizer._model_variables_moving_average, fresh._model_variables_moving_average, strict=True):
-        np.testing.assert_array_equal(ours.numpy()[1], anew.numpy()[1])
-
-
-@ROWS
-def test_several_lanes_are_reset_inside_a_graph(name):
-    optimizer, variables = load(name)(lanes=K), weights(LANED)
-    optimizer.build(variables)
-    built = values(optimizer.variables)
-    gradients = random_gradients(2, [value.shape for value in LANED])
-    reset = tf.function(optimizer.reset)
-    for grads in gradients:
-        optimizer.apply([tf.constant(g) for g in grads], variables)
-    reset(tf.constant([0, 2]))
-    np.testing.assert_array_equal(optimizer.steps, [0, 2, 0])
-    reset(tf.constant([1, 1]))
-    assert_same(values(optimizer.variables)[1:], built[1:])
-
-
-@ROWS
-def test_a_lane_has_its_own_place_in_a_schedule(name):
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.1, 0.05, 0.01])
-    optimizer, variables = quick(name)(schedule, lanes=K, gradient_accumulation_steps=2), weights(LANED)
-    gradients = random_gradients(8, [value.shape for value in LANED])
-    for k, grads in enumerate(gradients):
-        if k == 4:
-            optimizer.reset([1])
-            for variable, value in zip(variables, LANED, strict=True):
-                variable.assign(np.concatenate([variable.numpy()[:1], value[1:2], variable.numpy()[2:]]))
-        optimizer.apply([tf.constant(g) for g in grads], variables)
-    alone = quick(name)(schedule, gradient_accumulation_steps=2)
-    apart = applied(alone, [lane_of(grads, 1) for grads in gradients[4:]], lane_of(LANED, 1))
-    assert_close(lane_of(values(variables), 1), apart, 1e-6)
-
-
-@ROWS
-def test_hyper_parameters_of_lanes_are_set_in_a_graph(name):
-    optimizer = load(name)(lanes=K)
-    tf.function(lambda rates: optimizer.set_hyper("learning_rate", rates))(tf.constant([0.3, 0.2, 0.1]))
-    np.testing.assert_array_equal(optimizer.learning_rate, np.array([0.3, 0.2, 0.1], "float32"))
-    rates = keras.Variable([0.1, 0.2, 0.3])
-    tf.function(lambda: optimizer.set_hyper("learning_rate", rates))()
-    np.testing.assert_array_equal(optimizer.learning_rate, np.array([0.1, 0.2, 0.3], "float32"))
-    optimizer.learning_rate = 0.5
-    np.testing.assert_array_equal(optimizer.hyper("learning_rate"), np.full(K, 0.5, "float32"))
-
-
 # The point to be evaluated
 
 
@@ -727,129 +478,3 @@ def test_some_rate_of_the_range_solves_a_small_problem(name):
     optimizer.finalize_variable_values(variables)
     parts = [np.reshape(c * x.value**2, (lanes, -1)).sum(axis=1) for c, x in zip(curvatures, variables, strict=True)]
     assert np.nanmin(sum(parts)) < 1e-3 * sum(curvature.sum() for curvature in curvatures)
-
-
-# Keras' own contract suites, which its wheel ships, run on our classes
-
-
-def ours_in_place_of_keras_own():
-    real = keras.src.optimizers
-    names = {**{load(name).__name__: load(name) for name in NAMES}, "RMSprop": load("rmsprop")}
-
-    def get(identifier):
-        named = {"class_name": identifier, "config": {}} if isinstance(identifier, str) else identifier
-        if named and named["class_name"] in OPTIMIZERS:
-            return load(named["class_name"])(**named["config"])
-        return real.get(identifier)
-
-    return SimpleNamespace(**{**vars(real), **names, "get": get})
-
-
-def keras_suite(path, **replaced):
-    """Keras' test module at `path` in a copy of our own, in which its optimizers are ours and its own mark is known."""
-    spec = importlib.util.find_spec(path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.src, "optimizers", ours_in_place_of_keras_own())
-        patch.setattr(pytest, "mark", SimpleNamespace(skipif=pytest.mark.skipif, requires_trainable_backend=lambda test: test))
-        spec.loader.exec_module(module)
-    vars(module).update(replaced)
-    return module
-
-
-API = keras_suite("keras.src.optimizers.optimizer_test")
-SPARSE = keras_suite("keras.src.optimizers.optimizer_sparse_test")
-DENSE = "ours makes a sparse gradient dense; its numbers are checked by test_sparse_correctness"
-DENSE_CASES = (
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "ftrl",
-    "lion",
-    "nadam",
-    "rmsprop",
-    "sgd",
-    "loss_scale_optimizer_sgd",
-)
-NOT_KEPT = {
-    "test_setting_lr_to_callable_untracks_lr_var": "counts Keras' variables; see test_a_schedule_takes_the_place_of_the_rate",
-    **{f"test_sparse_gradients_{case}": DENSE for case in DENSE_CASES},
-}
-OF_OTHER_RULES = ("amsgrad", "_momentum", "adafactor", "scatter")
-
-
-def cases(suite):
-    for name in unittest.TestLoader().getTestCaseNames(suite):
-        parameters = getattr(getattr(suite, name), "__x_params_repr__", "")
-        if not any(rule in name + parameters for rule in OF_OTHER_RULES):
-            reason = NOT_KEPT.get(name)
-            yield pytest.param(suite, name, id=name, marks=pytest.mark.skip(reason=reason) if reason else ())
-
-
-@pytest.mark.parametrize(("suite", "method"), [*cases(API.OptimizerTest), *cases(SPARSE.OptimizerSparseTest)])
-def test_keras_own_suite_passes(suite, method):
-    suite(method).debug()
-
-
-def test_a_schedule_takes_the_place_of_the_rate():
-    optimizer = load("adam")()
-    before = len(optimizer.variables)
-    optimizer.learning_rate = keras.optimizers.schedules.PolynomialDecay(0.1, 4)
-    assert len(optimizer.variables) == before - 1
-
-
-@ROWS
-@pytest.mark.parametrize("method", ["test_weight_decay", "test_ema_overwrite_frequency"])
-def test_keras_own_suite_for_adam_passes_where_it_is_about_every_rule(name, method):
-    if method == "test_weight_decay" and not load(name).decays_first:
-        pytest.skip("it decays inside its formula; see test_what_is_excluded_from_decay_does_not_decay")
-    keras_suite("keras.src.optimizers.adam_test", Adam=load(name)).AdamTest(method).debug()
-
-
-@pytest.mark.parametrize(
-    "method", ["test_single_step", "test_ema", "test_clip_norm", "test_clip_value", "test_clipnorm_indexed_slices"]
-)
-def test_keras_own_suite_for_adam_passes(method):
-    keras_suite("keras.src.optimizers.adam_test", Adam=load("adam")).AdamTest(method).debug()
-
-
-# Two replicas
-
-
-def train_on_two_replicas(name, common):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        variables, optimizer = weights(), quick(name)(**common)
-        optimizer.build(variables)
-
-    @tf.function
-    def step():
-        half = tf.distribute.get_replica_context().replica_id_in_sync_group * 4
-        with tf.GradientTape() as tape:
-            loss = squared_error(variables, tf.constant(INPUTS)[half : half + 4], tf.constant(TARGETS)[half : half + 4])
-        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
-
-    for _ in range(6):
-        strategy.run(step)
-    return [variable.numpy().tolist() for variable in variables]
-
-
-def distribution_suite():
-    suite = keras_suite("keras.src.backend.tensorflow.optimizer_distribute_test", SGD=load("sgd"))
-    methods = ["weight_decay", "clip_norm", "clip_value", "stateless_not_supported", "ema", "gradient_accumulation"]
-    result = unittest.TestResult()
-    unittest.TestSuite(suite.OptimizerDistributeTest(f"test_{method}") for method in methods).run(result)
-    return {"run": result.testsRun, "problems": [text for _, text in result.failures + result.errors + result.skipped]}
-
-
-def main():
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-    trained = {name: train_on_two_replicas(name, MIXED_CASES[-1]) for name in NAMES}
-    sys.stdout.write(json.dumps({"weights": trained, "suite": distribution_suite()}) + "\n")
-
-
-if __name__ == "__main__":
-    main()

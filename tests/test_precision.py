@@ -90,15 +90,15 @@ def test_networks_compute_in_half_and_answer_in_single(name, precision, policy):
 # The scale ---------------------------------------------------------------------------------------------------------------------
 
 
-def stepper(rule, weight, *, jit):
+def stepper(rule, weight, *, jit, lanes=None):
     """A step of a rule with a scaled loss, of a gradient that is given."""
-    scale = LossScale()
+    scale = LossScale(lanes)
     rule.build([weight])
 
     @tf.function(jit_compile=jit)
     def step(gradient):
         with tf.GradientTape() as tape:
-            loss = scale.up(tf.reduce_sum(weight * gradient))
+            loss = scale.up(tf.reduce_sum(weight * gradient, axis=None if lanes is None else -1))
         scale.apply(rule, tape.gradient(loss, [weight.value]), [weight])
 
     return scale, step
@@ -136,6 +136,44 @@ def test_follows_the_scale_of_keras():
         wrapper.apply([gradient * wrapper.dynamic_scale], [twin])
         np.testing.assert_array_equal(weight, twin)
         assert scale.scale.numpy() == wrapper.dynamic_scale.numpy()
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("name", ["adam", "momentum", "schedule_free_adamw", "lookahead:sgd"])
+def test_a_lane_leaves_out_its_own_steps_and_no_others(name, jit):
+    """Three lanes, of which each meets another overflow, against three scales and rules of their own."""
+    first, rates = np.arange(6.0).reshape(3, 2), [0.5, 0.25, 0.125]
+    gradients = np.random.default_rng(2).normal(size=(6, 3, 2)).astype("float32")
+    for step, lane in ((1, 0), (2, 1), (3, 1), (4, 0)):
+        gradients[step, lane, lane] = (np.inf, np.nan)[step % 2]
+
+    def trained(weight, rule, gradients, lanes=None):
+        scale, step = stepper(rule, weight, jit=jit, lanes=lanes)
+        scale.sound.assign(tf.fill(scale.sound.shape, GROWS_AFTER - 3))
+        for gradient in gradients:
+            step(tf.constant(gradient))
+        return [np.asarray(v) for v in (weight, *scale.variables, *rule.variables)]
+
+    packed = trained(keras.Variable(first), optimizers.load(name)(rates, lanes=3), gradients, 3)
+    own = [value for value in packed if value.shape]
+    for lane in range(3):
+        alone = trained(keras.Variable(first[lane]), optimizers.load(name)(rates[lane]), gradients[:, lane])
+        np.testing.assert_allclose(own[0][lane], alone[0], rtol=1e-6)
+        np.testing.assert_array_equal([own[1][lane], own[2][lane]], alone[1:3])
+    assert own[1].tolist() == [FIRST / 4, FIRST / 4, FIRST * 2]
+
+
+def test_one_lane_of_a_scale_begins_anew():
+    scale = LossScale(3)
+    scale.scale.assign([1.0, 2.0, 4.0])
+    scale.sound.assign([1, 2, 3])
+    scale.reset(1)
+    np.testing.assert_array_equal(scale.scale, [1.0, FIRST, 4.0])
+    np.testing.assert_array_equal(scale.sound, [1, 0, 3])
+    scale.reset()
+    np.testing.assert_array_equal(scale.scale, [FIRST] * 3)
+    with pytest.raises(ValueError, match="lane must be from 0 to 2; got 3"):
+        scale.reset(3)
 
 
 def test_a_gradient_that_float16_cannot_hold_comes_through():

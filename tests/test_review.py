@@ -706,6 +706,21 @@ def test_the_report_is_one_page_and_the_plots_of_this_time(tables: Store, tmp_pa
     assert stills == {part for kind in reviews.KINDS for part in reviews.plot(reviews.load(tables, study), kind).parts}
 
 
+def test_plots_have_names_that_every_file_system_takes(tables: Store, tmp_path: Path) -> None:
+    search = {"optimizer": ["sam:adam", "sgd"], "A": {"int": [1, 9]}, "a": {"int": [1, 9]}}
+    study = launch(tables, 6, model="tests.paper:build", search=search)
+    for number in range(6):
+        own = {"sam:adam.learning_rate": 0.1 / (number + 1), "sam:adam.beta_1": 0.9 - number / 20, "sam:adam.radius": 0.05}
+        params: Params = {"optimizer": "sam:adam", **own, "A": number + 1, "a": 9 - number}
+        end(tables, study, params, [{"val_accuracy": number / 6}], Outcome(State.COMPLETE, value=number / 6))
+    reviews.report(tables, study, tmp_path)
+    names = [path.name for path in (tmp_path / "plots").iterdir()]
+    assert any("sam_adam.learning_rate" in name for name in names)
+    assert not any(set(name) & set(':/\\<>"|?*') for name in names)
+    slices = sorted(name for name in names if name.lower().startswith("slice-a"))
+    assert slices in (["slice-A.png", "slice-a-2.png"], ["slice-A-2.png", "slice-a.png"])
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
-from models import load
+from models import NETWORKS, load
 from models.layers import initialise
 from optimizers import SCHEDULES
 from tuner import data as sources
@@ -155,8 +155,7 @@ def test_equals_a_plain_keras_loop(digits, jit, tmp_path):
     solo = Solo(spec, digits)
     ours = train(solo, params, seed=11)
 
-    defaults = {"activation": "relu", "bias": True, "dropout": 0.0, "initial": "auto"}
-    model = load("mlp")({**defaults, **params}, (8, 8, 1), 10)
+    model = load("mlp")({**NETWORKS["mlp"].defaults(), **params}, (8, 8, 1), 10)
     initialise(model, 11)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, metrics=["accuracy"])
@@ -258,6 +257,56 @@ def test_svrg_equals_its_formula(jit, tmp_path):
     np.testing.assert_allclose(weights_after(solo, tmp_path)[0], W, rtol=1e-4, atol=1e-5)
 
 
+# Methods that remember every row
+
+
+def averaged_by_hand(name, W, x, y, spec, rate):
+    """Three epochs of SAG or SAGA on softmax regression with batches of 16, the last of 2, and the penalty 0.1 ‖W‖²."""
+    table, met = np.zeros((len(x), *W.shape)), set()
+    for epoch in (1, 2, 3):
+        rows = order(len(x), spec.seed, epoch)
+        for batch in (rows[begin : begin + 16] for begin in range(0, len(x), 16)):
+            p = np.exp(x[batch] @ W)
+            found = x[batch][:, :, None] * (p / p.sum(axis=1, keepdims=True) - np.eye(2)[y[batch]])[:, None, :]
+            mean, change = table.mean(axis=0), found - table[batch]
+            table[batch], met = found, met | set(batch)
+            g = table.sum(axis=0) / len(met) if name == "sag" else change.mean(axis=0) + mean
+            W = W - rate * (g + 0.2 * W)
+    return W
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("name", ["sag", "saga"])
+def test_a_memory_of_rows_equals_its_formula(name, jit, tmp_path):
+    (x, y), held_out, rate = blobs(50), blobs(20, seed=1), 0.2
+    search = {"depth": 0, "bias": False, "l2": 0.1, "batch_size": 16, "optimizer": name}
+    spec = study(search, train={"epochs": 3, "jit": jit})
+    solo = Solo(spec, toy((x, y), held_out, 2))
+    solo.add(Trial(0, {"learning_rate": rate, **search}, seed=9))
+    W = np.asarray(solo._seat.graph.model.trainable_variables[0], float)
+    assert len(list(epochs_of(solo))) == 3
+    np.testing.assert_allclose(
+        weights_after(solo, tmp_path)[0], averaged_by_hand(name, W, x, y, spec, rate), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["sag", "saga"])
+@pytest.mark.parametrize("source", ["digits", "diabetes"])
+def test_a_memory_of_rows_learns_is_reused_and_resumed(name, source, tmp_path):
+    data = {"source": source}
+    spec = study({"depth": 0, "optimizer": name, "l2": {"float": [0.0, 0.1]}}, data=data, train={"epochs": 3, "jit": False})
+    loaded = sources.load(spec.data, 0, [])
+    params = {"depth": 0, "optimizer": name, "learning_rate": 0.01, "batch_size": 8, "l2": 1e-3}
+    solo = Solo(spec, loaded)
+    first = train(solo, params, seed=6, number=4)
+    assert first[-1]["loss"] < first[0]["loss"]
+    assert train(solo, {**params, "learning_rate": 0.002}, seed=6) != first
+    assert train(solo, params, seed=6) == first
+    assert solo.traces == 2
+    checkpoint = interrupted(lambda: Solo(spec, loaded), params, tmp_path)
+    assert train(Solo(spec, loaded), params, seed=6, number=4, checkpoint=checkpoint) == first[1:]
+
+
 def test_a_full_batch_method_takes_one_step_an_epoch_from_all_rows(tmp_path):
     """So it does with fewer rows than a batch has by default."""
     (x, y), held_out = blobs(50), blobs(20, seed=1)
@@ -274,8 +323,9 @@ def test_a_full_batch_method_takes_one_step_an_epoch_from_all_rows(tmp_path):
 
 # What it compiles --------------------------------------------------------------------------------------------------------------
 
-TENSORS = {"l2": {"float": [0.0, 1.0]}, "dropout": {"float": [0.0, 0.9]}, "momentum": {"float": [0.0, 0.9]}}
-BASE = {**PARAMS, "optimizer": "momentum", "l2": 0.0, "dropout": 0.0, "momentum": 0.5}
+HIGHEST = {"l2": 1.0, "dropout": 0.9, "shift": 0.2, "rotation": 15.0, "momentum": 0.9}
+TENSORS = {name: {"float": [0.0, high]} for name, high in HIGHEST.items()}
+BASE = {**PARAMS, **dict.fromkeys(HIGHEST, 0.0), "optimizer": "momentum", "momentum": 0.5}
 
 
 def test_a_known_signature_compiles_nothing_and_no_trial_leaves_a_trace(digits):
@@ -284,7 +334,7 @@ def test_a_known_signature_compiles_nothing_and_no_trial_leaves_a_trace(digits):
     solo = Solo(spec, digits)
     results = [train(solo, BASE)]
     assert solo.traces == 2
-    changes = {"learning_rate": 0.1}, {"l2": 0.1}, {"dropout": 0.5}, {"momentum": 0.9}
+    changes = {"learning_rate": 0.1}, {"l2": 0.1}, {"dropout": 0.5}, {"momentum": 0.9}, {"shift": 0.1}, {"rotation": 9.0}
     results += [train(solo, {**BASE, **change}) for change in changes]
     results.append(train(solo, BASE, seed=2))
     assert solo.traces == 2
@@ -356,10 +406,11 @@ RESUMED += [(optimizer, False) for optimizer in ("gradient_descent", "armijo", "
 
 @pytest.mark.parametrize(("optimizer", "jit"), RESUMED)
 def test_a_resumed_trial_ends_with_the_same_bits(digits, optimizer, jit, tmp_path):
-    params = {**PARAMS, "optimizer": optimizer, "dropout": 0.3}
+    search = {"optimizer": optimizer, "dropout": 0.3, "shift": 0.1}
+    params = {**PARAMS, **search}
 
     def make():
-        return Solo(study({"optimizer": optimizer, "dropout": 0.3}, train={"epochs": 3, "jit": jit}), digits)
+        return Solo(study(search, train={"epochs": 3, "jit": jit}), digits)
 
     whole = make()
     uninterrupted = train(whole, params, seed=6, number=4)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import NETWORKS
+from models import AUGMENTATION, NETWORKS
 from tests.conftest import study_spec
 from tuner.errors import BadInput
 from tuner.space import Dimension, Scheduled, Space, check
@@ -164,6 +164,7 @@ def test_a_configuration_fills_every_default() -> None:
         "dropout": 0.0,
         "l1": 0.0,
         "l2": 0.0,
+        **dict.fromkeys(AUGMENTATION, 0.0),
     }
 
 
@@ -211,6 +212,15 @@ def test_what_can_never_train_is_refused(search: dict[str, Any], said: str) -> N
     with pytest.raises(BadInput) as refused:
         check(space(search), (8, 8, 1), 10, rows=900)
     assert str(refused.value).startswith(said)
+
+
+def test_only_images_are_augmented() -> None:
+    augmented = space({"shift": {"float": [0.0, 0.2]}})
+    check(augmented, (8, 8, 1), 10, rows=900)
+    with pytest.raises(
+        BadInput, match=r"^search\.shift: only images can be augmented, and these rows are of 13 numbers; remove it$"
+    ):
+        check(augmented, (13,), 10, rows=900)
 
 
 def test_a_grid_too_large_to_search_is_refused() -> None:

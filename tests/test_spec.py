@@ -132,6 +132,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "train.backprop: explicit has no formulas for a:b; allowed with: mlp",
     ),
     (
+        {"search": {"optimizer": "saga"}},
+        "search.optimizer: saga is for models without hidden layers; allowed: mlp with depth = 0",
+    ),
+    (
+        {"search": {"optimizer": ["sgd", "sag"], "depth": {"int": [0, 2]}}},
+        "search.optimizer: sag is for models without hidden layers; allowed: mlp with depth = 0",
+    ),
+    (
+        {"model": "a:b", "search": {"optimizer": "sag", "depth": 0}},
+        "search.optimizer: sag is for models without hidden layers; allowed: mlp with depth = 0",
+    ),
+    (
         {"train": {"backprop": "explicit"}, "search": {"optimizer": "armijo"}},
         "train.backprop: armijo asks for more than a gradient; explicit is for the others",
     ),

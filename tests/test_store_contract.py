@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from tests.conftest import study_spec
 from tuner.errors import BadInput, LostLease, StudyChanged, UnknownStudy
 from tuner.spec import StudySpec
-from tuner.store import VERSION_TABLE, Claim, Progress, Row, Store, Study, Worker, address, metadata
+from tuner.store import HEAD, VERSION_TABLE, Claim, Progress, Row, Store, Study, Worker, address, metadata
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
 TTL = 30.0
@@ -55,7 +55,7 @@ def test_migrating_at_once_from_many_threads_migrates_once(store: Store, tmp_pat
         thread.start()
     for thread in threads:
         thread.join()
-    assert {other.version() for other in others} == {"0001"}
+    assert {other.version() for other in others} == {HEAD}
     for other in others:
         other.close()
 
@@ -225,6 +225,90 @@ def test_the_leases_of_dead_workers_end_at_once(store: Store, study: Study) -> N
     taken = store.claim(study, "b", TTL)
     assert taken is not None
     assert taken[0].number == 0
+
+
+def test_who_lost_the_answer_to_an_end_may_write_it_again(store: Store, study: Study) -> None:
+    taken, _ = claim(store, study)
+    end = Progress(taken, [epoch(0, 1)], outcome=Outcome(State.COMPLETE, value=0.9))
+    for _ in range(2):
+        store.record([end], TTL)
+    other, _ = claim(store, study)
+    for _ in range(2):
+        store.release(other, crashed=True)
+    rows = store.trials(study)
+    assert [(row.state, row.epoch, row.crashes) for row in rows[:2]] == [(State.COMPLETE, 1, 0), (State.QUEUED, 0, 1)]
+    assert [e.epoch for e in store.epochs(study)[0]] == [1]
+
+
+def test_a_trial_that_its_owner_does_not_know_of_is_given_back(store: Store, study: Study) -> None:
+    known, unknown, others = claim(store, study)[0], claim(store, study)[0], claim(store, study, "b")[0]
+    store.disown("a", [known])
+    states = {row.number: (row.state, row.owner) for row in store.trials(study)[:3]}
+    assert states == {0: (State.RUNNING, "a"), 1: (State.QUEUED, None), 2: (State.RUNNING, "b")}
+    assert store.renew([known, unknown, others], TTL) == [unknown]
+
+
+def test_two_checkpoints_are_known_and_writing_one_twice_keeps_both(store: Store, study: Study) -> None:
+    taken, _ = claim(store, study)
+    first, second = (Checkpoint(Path(f"1/{n}.safetensors"), n, f"{n}") for n in (1, 2))
+    store.record([Progress(taken, [epoch(0, 1)], checkpoint=first)], TTL)
+    assert (store.trials(study)[0].checkpoint, store.trials(study)[0].previous) == (first, None)
+    for _ in range(2):
+        store.record([Progress(taken, [epoch(0, 2)], checkpoint=second)], TTL)
+        assert (store.trials(study)[0].checkpoint, store.trials(study)[0].previous) == (second, first)
+    finish(store, taken)
+    assert (store.trials(study)[0].checkpoint, store.trials(study)[0].previous) == (None, None)
+
+
+def test_nothing_of_a_paused_study_is_claimed_until_it_goes_on(store: Store, study: Study) -> None:
+    running, _ = claim(store, study)
+    store.pause(study, paused=True)
+    assert store.study("small").paused
+    assert store.claim(study, "b", TTL) is None
+    assert store.waiting() == []
+    finish(store, running)
+    store.pause(study, paused=False)
+    assert claim(store, study)[0].number == 1
+
+
+def test_a_cancelled_study_takes_every_lease_away(store: Store, study: Study) -> None:
+    done, running = claim(store, study)[0], claim(store, study)[0]
+    finish(store, done)
+    store.cancel(study, "no longer wanted", now=1005.0)
+    assert store.renew([running], TTL) == [running]
+    with pytest.raises(LostLease):
+        finish(store, running)
+    rows = store.trials(study)
+    assert [row.state for row in rows] == [State.COMPLETE] + [State.CANCELLED] * 3
+    assert (rows[1].ended, rows[1].message, store.study("small").stopped) == (1005.0, "no longer wanted", "no longer wanted")
+    assert store.claim(study, "b", TTL) is None
+
+
+def test_studies_with_something_to_claim_are_known_with_their_share(store: Store) -> None:
+    one, two, three = (store.launch(study_spec(name=name), 2, {}) for name in ("one", "two", "three"))
+
+    def waiting(now: float) -> dict[str, tuple[int, int]]:
+        return {study.name: (study.priority, running) for study, running in store.waiting(now=now)}
+
+    claim(store, one, now=1000.0)
+    assert waiting(1001.0) == {"one": (0, 1), "two": (0, 0), "three": (0, 0)}
+    store.prioritise(three, 5)
+    claim(store, two, now=1000.0)
+    claim(store, two, now=1000.0)
+    assert waiting(1001.0) == {"one": (0, 1), "three": (5, 0)}
+    assert waiting(1031.0) == {"one": (0, 0), "two": (0, 0), "three": (5, 0)}  # the leases ran out
+
+
+def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: Store, study: Study) -> None:
+    store.enlist(Worker("a", "host", 1, 2.0, "gpu 0"), now=1000.0)
+    store.enlist(Worker("b", "host", 3, 4.0), now=1000.0)
+    claim(store, study, "a")
+    store.enlist(Worker("b", "host", 3, 4.0, message="quarantined"), now=1010.0)
+    one, two = store.workers(now=1012.0)
+    assert (one.worker.device, one.silence, one.trials) == ("gpu 0", 12.0, [("small", 0)])
+    assert (two.worker.message, two.silence, two.started, two.trials) == ("quarantined", 2.0, 1000.0, [])
+    store.strike_off(now=1010.0 + 86_401)
+    assert [sighting.worker.name for sighting in store.workers()] == ["a"]
 
 
 def test_extending_adds_rows_and_undoes_a_stop(store: Store, study: Study) -> None:

@@ -21,8 +21,8 @@ from tuner import track
 from tuner.errors import BadInput, UnknownStudy
 from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
-from tuner.track.__main__ import Lifeline, follow
 from tuner.track.door import Refused, Unreachable
+from tuner.track.follow import Lifeline, follow, order
 from tuner.trial import Epoch, Failure, Outcome, State
 
 pytestmark = pytest.mark.filterwarnings(
@@ -69,7 +69,7 @@ class Mlflow:
         self.client = MlflowClient(uri)
 
     def experiment(self, study: Study, view: int = 1) -> Any:
-        wanted = f"tags.`tuner.study` = '{track.identity(study)}'"
+        wanted = f"tags.`tuner.study` = '{study.identity}'"
         (found,) = self.client.search_experiments(view_type=view, filter_string=wanted)
         return found
 
@@ -303,7 +303,7 @@ def test_a_run_made_just_before_a_crash_is_found_and_filled(
 ) -> None:
     forwarder.forward(study.name)
     experiment = mlflow.experiment(study).experiment_id
-    left = mlflow.client.create_run(experiment, tags={"tuner.study": track.identity(study), "trial": "0"}, run_name="trial 0")
+    left = mlflow.client.create_run(experiment, tags={"tuner.study": study.identity, "trial": "0"}, run_name="trial 0")
     complete(tables, study)
     Forwarder(tables, uri).forward(study.name)
     run = mlflow.trial(study)
@@ -367,7 +367,7 @@ def test_a_study_of_the_same_name_in_another_database_is_kept_apart(
         complete(store, owner)
         Forwarder(store, uri).forward(owner.name)
     assert mlflow.experiment(study).name == study.name
-    assert mlflow.experiment(namesake).name == f"{study.name} {track.identity(namesake)}"
+    assert mlflow.experiment(namesake).name == f"{study.name} {namesake.identity}"
     assert len(mlflow.runs(study)) == len(mlflow.runs(namesake)) == 2
     other.close()
 
@@ -460,7 +460,7 @@ def test_a_trial_that_mlflow_refuses_holds_up_no_other(
 def test_a_study_that_mlflow_refuses_holds_up_no_other(
     tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tags = {"tuner.study": track.identity(study)}
+    tags = {"tuner.study": study.identity}
     experiment = mlflow.client.create_experiment(study.name, tags=tags)
     mlflow.client.log_param(mlflow.client.create_run(experiment, tags=tags).info.run_id, "seed", "99")
     complete(tables, study)
@@ -514,28 +514,35 @@ def test_each_mlflow_has_its_own_progress(tables: Store, tmp_path: Path) -> None
     assert view(f"sqlite:///{tmp_path}/mlflow.db") != view(f"sqlite:///{tmp_path}/b/mlflow.db")
 
 
-def started(tables: Store, uri: str, *more: str, **options: Any) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tuner.track", "--db", tables.url.render_as_string(), "--mlflow", uri, *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **track.ENVIRONMENT}, **options)
+def started(tables: Store, uri: str, name: str) -> "subprocess.Popen[bytes]":
+    """The process that `tuner run` starts, with its order; its standard input is still open."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.track"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **track.ENVIRONMENT},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(order(tables.url.render_as_string(), uri, name))
+    process.stdin.flush()
+    return process
 
 
 def test_the_process_waits_for_a_server_that_is_down_and_ends_with_its_lifeline(
     tables: Store, study: Study, closed_port: int
 ) -> None:
     complete(tables, study)
-    process = started(tables, f"http://127.0.0.1:{closed_port}", "--study", study.name, stdin=subprocess.PIPE)
+    process = started(tables, f"http://127.0.0.1:{closed_port}", study.name)
     assert process.stderr is not None
     said = [process.stderr.readline() for _ in range(2)]
-    assert ["next try in 1 s" in said[0], "next try in 2 s" in said[1]] == [True, True], said
+    assert [b"next try in 1 s" in said[0], b"next try in 2 s" in said[1]] == [True, True], said
     _, last = process.communicate()
-    assert "given up for now" in last
+    assert b"given up for now" in last
     assert process.returncode == 1
 
 
-def test_the_process_makes_the_database_and_ends_when_nothing_is_new(tables: Store, study: Study, tmp_path: Path) -> None:
+def test_the_process_makes_the_database_and_ends_with_its_lifeline(tables: Store, study: Study, tmp_path: Path) -> None:
     complete(tables, study)
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    process = started(tables, uri, "--until-idle", stdin=subprocess.DEVNULL)
+    process = started(tables, uri, study.name)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert track.lag(tables, study, uri) == 0

@@ -90,8 +90,8 @@ def test_checkpoints_of_ended_trials_are_removed(tables: Store, tmp_path: Path) 
 
     tables.record = counting  # type: ignore[method-assign,assignment]
     run(tables, tmp_path, train={"epochs": 5, "checkpoint_seconds": 0.0})
-    assert most == 2  # the new one, and the one that it replaces until the new one is on record
-    assert list(folder.iterdir()) == []
+    assert most == 3  # the newest two, and the one before them until the newest is on record
+    assert not list(folder.rglob("*"))
 
 
 def test_draining_saves_and_releases_and_the_next_run_goes_on(tables: Store, tmp_path: Path) -> None:
@@ -149,6 +149,92 @@ def test_a_damaged_checkpoint_is_never_loaded_and_the_trial_begins_anew(
     _whole(tables.epochs(study)[0], row)
 
 
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_homes_may_have_any_path(tables: Store, tmp_path: Path) -> None:
+    spec = study_spec(train={"epochs": 40, "checkpoint_seconds": 0.0}, budget=1)
+    study = tables.launch(spec, 1, {})
+    first, home = supervisor(tables, study, tmp_path / "one"), tmp_path / "two"
+    first.leave = lambda worker: tables.trials(study)[0].epoch >= 20
+    first.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert row.checkpoint is not None
+    assert row.previous is not None
+    assert row.checkpoint.epoch > row.previous.epoch > 10
+    (tmp_path / "one").rename(home)
+    (home / row.checkpoint.path).write_bytes(b"{}")
+    second = supervisor(tables, study, home)
+    second.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.epoch, row.attempts) == (State.COMPLETE, 40, 2)
+    _whole(tables.epochs(study)[0], row)
+    assert "goes on from an older state" in (home / "logs" / f"{second.worker.name}.log").read_text()
+
+
+def test_a_disk_that_takes_nothing_stops_no_trial_and_is_reported(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(train={"epochs": 40, "checkpoint_seconds": 0.0}, budget=1), 1, {})
+    working = supervisor(tables, study, tmp_path)
+    record = tables.record
+
+    def break_disk(progress: list[Progress], ttl: float) -> None:
+        record(progress, ttl)
+        if tables.trials(study)[0].epoch == 10:
+            (tmp_path / study.folder).rename(tmp_path / "gone")
+
+    tables.record = break_disk  # type: ignore[method-assign,assignment]
+    working.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.epoch, row.attempts) == (State.COMPLETE, 40, 1)
+    _whole(tables.epochs(study)[0], row)
+    assert working.worker.message.startswith("trial 0 is not saved: ")
+
+
+def test_a_child_that_hangs_is_killed_and_its_log_says_where(tables: Store, tmp_path: Path) -> None:
+    spec = study_spec(enqueue=[{"width": 13}], budget=2)
+    study = tables.launch(spec, 2, {})
+    hanging = supervisor(tables, study, tmp_path, [sys.executable, "-m", "tests.hanging"])
+    hanging.stall = 1.0
+    hanging.work(lambda: None)
+    stuck, fine = tables.trials(study)
+    assert (stuck.state, stuck.failure, stuck.attempts) == (State.FAILED, Failure.CRASHED, 3)
+    assert "killed, as it did nothing for 1 s" in stuck.message
+    assert "hanging.py" in stuck.log
+    assert fine.state is State.COMPLETE
+
+
+def test_a_child_that_takes_too_long_to_stop_is_killed_and_its_trial_released(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(enqueue=[{"width": 13}], budget=2), 2, {})
+    hanging = supervisor(tables, study, tmp_path, [sys.executable, "-m", "tests.hanging"])
+    hanging.work(lambda: hanging.drain(0.5) if tables.trials(study)[0].params else None)
+    row = tables.trials(study)[0]
+    assert (row.state, row.crashes, row.attempts) == (State.QUEUED, 0, 1)
+
+
+def test_a_cancelled_study_ends_its_child_whatever_it_does(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(enqueue=[{"width": 13}], budget=2), 2, {})
+    hanging = supervisor(tables, study, tmp_path, [sys.executable, "-m", "tests.hanging"])
+    hanging.ttl = 1.0
+    hanging.work(lambda: tables.cancel(study, "enough") if tables.trials(study)[0].params else None)
+    assert [row.state for row in tables.trials(study)] == [State.CANCELLED] * 2
+
+
+def test_a_paused_study_is_left_with_its_trials_saved(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(train={"epochs": 4_000}, budget=1), 1, {})
+    leaving = supervisor(tables, study, tmp_path)
+    leaving.ttl = 0.5
+    record = tables.record
+
+    def pause(progress: list[Progress], ttl: float) -> None:
+        record(progress, ttl)
+        if progress and not tables.study("small").paused:
+            tables.pause(study, paused=True)
+
+    tables.record = pause  # type: ignore[method-assign,assignment]
+    leaving.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.crashes) == (State.QUEUED, 0)
+    assert row.checkpoint is not None
+    assert row.checkpoint.epoch == row.epoch > 0
+
+
 def test_a_trial_that_keeps_killing_its_process_fails_and_the_study_goes_on(tables: Store, tmp_path: Path) -> None:
     spec = study_spec(enqueue=[{"width": 13}], budget=3)
     study = tables.launch(spec, 3, {})
@@ -187,9 +273,9 @@ def test_hours_end_a_study(tables: Store, tmp_path: Path) -> None:
 def test_the_leases_of_a_dead_supervisor_are_taken_over_at_once(tables: Store, tmp_path: Path) -> None:
     study = tables.launch(study_spec(budget=1), 1, {})
     dead = supervisor(tables, study, tmp_path)
-    object.__setattr__(dead._worker, "process_started", 1.0)  # another process had this number before
-    tables.enlist(dead._worker)
-    taken = tables.claim(study, dead._worker.name, 3600.0)
+    object.__setattr__(dead.worker, "process_started", 1.0)  # another process had this number before
+    tables.enlist(dead.worker)
+    taken = tables.claim(study, dead.worker.name, 3600.0)
     assert taken is not None
     supervisor(tables, study, tmp_path).work(lambda: None)
     assert tables.trials(study)[0].state is State.COMPLETE
@@ -215,3 +301,34 @@ def test_a_trial_taken_away_is_let_go_and_nothing_else_changes(tables: Store, tm
     assert [(row.state, row.epoch) for row in rows] == [(State.COMPLETE, 40)] * 2
     assert rows[0].attempts == 3
     _whole(tables.epochs(study)[0], rows[0])
+
+
+# Many trials in one child ------------------------------------------------------------
+
+WIDE = [sys.executable, "-m", "tests.wide"]
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_child_of_many_lanes_ends_every_trial_once_and_the_same_the_next_time(
+    tables: Store, tmp_path: Path, pruner: str
+) -> None:
+    found = []
+    for name in ("one", "two"):
+        search = {"width": {"int": [4, 12]}, "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
+        spec = study_spec(name=name, sampler="tpe", pruner=pruner, budget=26, train={"epochs": 9}, search=search)
+        study = tables.launch(spec, 26, {})
+        supervisor(tables, study, tmp_path / name, WIDE).work(lambda: None)
+        rows = tables.trials(study)
+        assert [(row.number, row.attempts, row.fence) for row in rows] == [(n, 1, 1) for n in range(26)]
+        assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}
+        found.append([(row.params, row.value, row.epoch) for row in rows])
+    assert found[0] == found[1]
+
+
+def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tables: Store, tmp_path: Path) -> None:
+    widths = [{"width": 13 if number == 2 else 4 + number} for number in range(9)]
+    study = tables.launch(study_spec(enqueue=widths, budget=9), 9, {})
+    supervisor(tables, study, tmp_path, WIDE).work(lambda: None)
+    rows = tables.trials(study)
+    assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.CRASHED)]
+    assert rows[2].attempts == 3

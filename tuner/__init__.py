@@ -9,8 +9,9 @@ The map, from the study file to the winner::
                                 │                           solo        (yields Epoch values, in the child)
                                 │                             ▼
                                 └────────tell────────────── worker ──▶ store (SQL, the only truth)
-                                                                         ├─▶ track  (MLflow: a view)
-                                                                         └─▶ review ─▶ cli
+                                                              ▲          ├─▶ track  (MLflow: a view)
+                                                           devices       └─▶ review ─▶ cli
 
+A `worker` is one device at work on one study; `devices` chooses the study, for every device of a host; `sweep` keeps the disk.
 Importing this package loads nothing else; `tuner.trial` holds the words.
 """

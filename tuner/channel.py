@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tuner.trial import Checkpoint, Epoch, Failure, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,12 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A trial that the engine gave up."""
-
-    number: int
-    kind: Failure
-    message: str
-
-
-@dataclass(frozen=True)
 class Report:
-    """What happened in the engine since the last verdict; `unusable` says why there can be no engine at all.
+    """What happened in the engine since the last verdict.
 
     With a `room` the child asks for so many trials, which should be able to train beside the trial `like`, or beside each other;
-    with None it only wants to know which of its trials to stop.
+    with None it only wants to know which of its trials to stop. `unsaved` says why a checkpoint could not be written, `unusable`
+    why there can be no engine at all.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -48,6 +40,7 @@ class Report:
     failed: list[Failed] = field(default_factory=list)
     room: int | None = None
     like: int | None = None
+    unsaved: str = ""
     unusable: str = ""
 
     @classmethod
@@ -59,6 +52,7 @@ class Report:
             failed=[Failed(f["number"], Failure(f["kind"]), f["message"]) for f in raw["failed"]],
             room=raw["room"],
             like=raw["like"],
+            unsaved=raw["unsaved"],
             unusable=raw["unusable"],
         )
 
@@ -74,8 +68,11 @@ class Verdict:
     @classmethod
     def decode(cls, raw: Mapping[str, Any]) -> Self:
         """The verdict behind a line."""
-        add = [Trial(**{**t, "checkpoint": t["checkpoint"] and _checkpoint(t["checkpoint"])}) for t in raw["add"]]
-        return cls(stop=raw["stop"], add=add, quit=raw["quit"])
+        return cls(stop=raw["stop"], add=[_trial(t) for t in raw["add"]], quit=raw["quit"])
+
+
+def _trial(raw: Mapping[str, Any]) -> Trial:
+    return Trial(**{**raw, **{key: raw[key] and _checkpoint(raw[key]) for key in ("checkpoint", "previous")}})
 
 
 def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:

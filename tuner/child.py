@@ -4,9 +4,11 @@
 waits for the end of the line, also while TensorFlow computes.
 """
 
+import faulthandler
 import logging
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -17,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner import packing, spec
-from tuner.channel import Channel, Failed, Report, Start, Verdict
+from tuner.channel import Channel, Report, Start, Verdict
 from tuner.errors import BadCheckpoint, BadInput
 from tuner.packing import Packing
 from tuner.space import Space
 from tuner.spec import StudySpec, TrainSpec
-from tuner.trial import Checkpoint, Epoch, Failure, Run, Trial
+from tuner.trial import Epoch, Failed, Failure, Run, Trial
 
 log = logging.getLogger(__name__)
 
@@ -72,46 +74,57 @@ class Session:
             if not failed:
                 for number in self._inbox.exchange(self._advance()).stop:
                     self._forget(number)
-        saved = {number: checkpoint for number in list(self._saved) if (checkpoint := self._save(number)) is not None}
         log.info("%s", self._run)
-        self._inbox.exchange(Report(checkpoints=saved))
+        self._inbox.exchange(self._save(list(self._saved)))
 
     def _add(self, trial: Trial) -> Failed | None:
         try:
-            try:
-                self._run.add(trial)
-            except BadCheckpoint as error:
-                log.warning("trial %d begins anew: %s", trial.number, error)
-                self._run.add(replace(trial, checkpoint=None))
+            self._begin(trial)
         except Exception as error:  # noqa: BLE001 — a user's code may raise anything; the trial fails, the study goes on
             return _failure(trial.number, error)
         self._saved[trial.number] = time.monotonic()
         return None
 
+    def _begin(self, trial: Trial) -> None:
+        """From the newest checkpoint that is whole, else from the start."""
+        for checkpoint in (trial.checkpoint, trial.previous):
+            if checkpoint is not None:
+                try:
+                    self._run.add(replace(trial, checkpoint=checkpoint))
+                except BadCheckpoint as error:
+                    log.warning("trial %d goes on from an older state: %s", trial.number, error)
+                else:
+                    return
+        self._run.add(replace(trial, checkpoint=None))
+
     def _advance(self) -> Report:
         """Train until the next epoch is over."""
         try:
-            epochs = self._run.advance()
+            results = self._run.advance()
         except Exception as error:  # noqa: BLE001 — the same
             failed = [_failure(number, error) for number in self._saved]
             for number in list(self._saved):
                 self._forget(number)
             return Report(failed=failed)
-        return Report(epochs=epochs, checkpoints=self._save_if_due(epochs))
+        epochs = [result for result in results if isinstance(result, Epoch)]
+        failed = [result for result in results if isinstance(result, Failed)]
+        for number in [f.number for f in failed] + [e.number for e in epochs if e.epoch == self._train.epochs]:
+            del self._saved[number]
+        now = time.monotonic()
+        due = [e.number for e in epochs if now - self._saved.get(e.number, now) >= self._train.checkpoint_seconds]
+        return replace(self._save([number for number in due if number in self._saved]), epochs=epochs, failed=failed)
 
-    def _save_if_due(self, epochs: list[Epoch]) -> dict[int, Checkpoint]:
-        saved = {}
-        for epoch in epochs:
-            if epoch.epoch == self._train.epochs:
-                del self._saved[epoch.number]
-            elif time.monotonic() - self._saved[epoch.number] >= self._train.checkpoint_seconds:
-                saved[epoch.number] = self._save(epoch.number)
-        return {number: checkpoint for number, checkpoint in saved.items() if checkpoint is not None}
-
-    def _save(self, number: int) -> Checkpoint | None:
-        checkpoint = self._run.save(number, self._folder)
-        self._saved[number] = time.monotonic()
-        return checkpoint
+    def _save(self, numbers: list[int]) -> Report:
+        """Save trials; one that cannot be saved, because the disk is full, goes on and is saved the next time."""
+        checkpoints, unsaved = {}, ""
+        for number in numbers:
+            self._saved[number] = time.monotonic()
+            try:
+                checkpoints[number] = self._run.save(number, self._folder)
+            except OSError as error:
+                unsaved = f"trial {number} is not saved: {error}"
+                log.error(unsaved)
+        return Report(checkpoints={n: c for n, c in checkpoints.items() if c is not None}, unsaved=unsaved)
 
     def _forget(self, number: int) -> None:
         del self._saved[number]
@@ -128,6 +141,7 @@ def _failure(number: int, error: Exception) -> Failed:
 def serve(descriptor: int, engine: Callable[[StudySpec, list[Path]], Run]) -> None:
     """Train what the supervisor behind a file descriptor sends, on the engine for its study and the folders of its data."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.register(signal.SIGUSR1)  # the supervisor asks where it hangs before it kills it
     inbox = Inbox(socket.socket(fileno=descriptor))
     start = inbox.start()
     study = spec.restore(start.spec)

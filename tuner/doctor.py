@@ -68,7 +68,9 @@ def _database(url: str, home: Path) -> Finding:
         return Finding("database", False, str(error))
     found = f"{store.url.render_as_string()}, tables at {version}"
     return Finding(
-        "database", version == HEAD, found if version == HEAD else f"{found}; this code needs {HEAD}, `tuner run` migrates"
+        "database",
+        version == HEAD,
+        found if version == HEAD else f"{found}; this code needs {HEAD}, `tuner migrate` brings them there",
     )
 
 

@@ -8,6 +8,7 @@ An exception's docstring is its message when none is given::
         StudyChanged      the file differs from the study of that name
       LostLease           the process must stop touching the trial
       DatabaseLost        another worker takes over when the leases run out
+        DatabaseAway      the same may succeed later: a worker tries again
       ChildDied           the training child ended without a word
       BadCheckpoint       the trial begins anew
       Unreachable         MLflow does not answer now        } defined in
@@ -42,6 +43,10 @@ class StudyChanged(BadInput):
 
 class DatabaseLost(TunerError):
     """The database does not answer."""
+
+
+class DatabaseAway(DatabaseLost):
+    """The database does not answer now."""
 
 
 class LostLease(TunerError):

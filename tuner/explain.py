@@ -13,7 +13,7 @@ from optimizers import Row as OptimizerRow
 from tuner.data import Facts
 from tuner.owners import Folded, folded, short
 from tuner.space import Dimension, Space
-from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, owner_of
+from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, chosen, has_hidden_layers, owner_of
 
 
 def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
@@ -39,10 +39,17 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
         "pruner": spec.pruner.name if spec.pruner.name == "none" else f"{spec.pruner.name} from epoch {spec.pruner.from_epoch}",
         "budget": ", or ".join(limits),
     }
+    if told := cautions(spec):
+        meaning["caution"] = "; ".join(told)
     if low is not None and high is not None:
         meaning["smallest network"] = f"{low.parameters:,} weights"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"
     return meaning
+
+
+def cautions(spec: StudySpec) -> list[str]:
+    """What speaks against methods of the study, a line each."""
+    return [f"{row.name} {row.caution}" for row in chosen(spec) if row.caution and has_hidden_layers(spec)]
 
 
 def space_lines(spec: StudySpec) -> list[str]:
@@ -101,7 +108,13 @@ def optimizers() -> dict[str, Any]:
             for wrapper in WRAPPERS.values()
         ],
         "aliases": {
-            alias.name: {"method": alias.method, "learning_rate": alias.learning_rate, **alias.hyper, **alias.settled}
+            alias.name: {
+                "method": alias.method,
+                "learning_rate": alias.learning_rate,
+                **alias.hyper,
+                **alias.settled,
+                **({"caution": alias.caution} if alias.caution else {}),
+            }
             for alias in ALIASES.values()
         },
         "common": _ranges(COMMON),
@@ -166,8 +179,9 @@ def _named(row: Mapping[str, Any]) -> Text:
 
 
 def _settings(alias: Mapping[str, Any]) -> str:
-    """The defaults and settled options of another system's version."""
-    return ", ".join(f"{name} {value}" for name, value in alias.items() if name != "method")
+    """The defaults and settled options of another system's version, and what speaks against it."""
+    settings = ", ".join(f"{name} {value}" for name, value in alias.items() if name not in ("method", "caution"))
+    return f"{settings}; {alias['caution']}" if "caution" in alias else settings
 
 
 def _spans(ranges: Mapping[str, Mapping[str, Any]]) -> str:

@@ -12,11 +12,12 @@ A lane whose trial has left takes the next trial of the same form (`tuner.packin
 being compiled.
 """
 
+import itertools
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ from tuner.objective import Objective
 from tuner.packing import Form, Packing, lane_values
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
-from tuner.trial import Checkpoint, Epoch, Params, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Params, Trial
 
 ROUNDS = 3  # times its lanes that a pack is asked to take in before another form has its turn
 PARKED = 4  # packs' worth of trials that may be inside
+COMPILING, OPERATIONS = 3.0, 3e10  # seconds; a second; both about, on two CPU cores
 CHUNK = 2048  # rows that are predicted at once, over all lanes
 
 
@@ -53,6 +55,8 @@ class Lanes:
         self._waiting: dict[Form, deque[Trial]] = {}
         self._traced: Counter[str] = Counter()
         self._forms: dict[int, Form] = {}
+        self._limits: dict[Form, int] = {}
+        self._saved: dict[int, Checkpoint] = {}
         self._focus: Form | None = None
         self._served = 0
         self._busy = self._seats = 0
@@ -100,15 +104,25 @@ class Lanes:
             self._focus, self._served = form, 0
         self._served += 1
         self._forms[trial.number] = form
+        if trial.checkpoint is not None:
+            self._saved[trial.number] = trial.checkpoint
         self._waiting.setdefault(form, deque()).append(trial)
 
-    def advance(self) -> list[Epoch]:
-        """Train the fullest pack for an epoch."""
-        return self._advance() if self._forms else []
+    def advance(self) -> list[Epoch | Failed]:
+        """Train the fullest pack for an epoch. A trial that fails is one whose lane alone does not fit into the memory."""
+        if not self._forms:
+            return []
+        inside, dry = Counter(self._forms.values()), self.room > 0
+        form = max(inside, key=lambda form: (min(inside[form], self.K), form == self._focus))
+        try:
+            return self._train(form, dry=dry)
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            return self._shrunk(form, error) or self.advance()
 
     def stop(self, number: int) -> None:
         """Let a trial go; its lane is free."""
         form = self._forms.pop(number, None)
+        self._saved.pop(number, None)
         if form is None:
             return
         if (pack := self._packs.get(form)) is not None:
@@ -121,40 +135,75 @@ class Lanes:
         pack = self._packs.get(form)
         if pack is None or (seat := pack.seat_of(number)) is None or not seat.trained:
             return None
-        return checkpoints.write(folder, self._labels(seat.trial, form, seat.epoch), pack.state(seat.lane))
+        checkpoint = checkpoints.write(folder, self._labels(seat.trial, form, seat.epoch), pack.state(seat.lane))
+        self._saved[number] = checkpoint
+        return checkpoint
 
     def _labels(self, trial: Trial, form: Form, epoch: int) -> dict[str, str]:
         return checkpoints.labels(trial.number, epoch, form.signature)
 
-    def _advance(self) -> list[Epoch]:
-        inside = Counter(self._forms.values())
-        form = max(inside, key=lambda form: (min(inside[form], self.K), form == self._focus))
+    def _train(self, form: Form, *, dry: bool) -> list[Epoch | Failed]:
+        """An epoch of a pack; `dry` says that no trials come that could fill it."""
         begin = time.perf_counter()
-        if (pack := self._packs.get(form)) is None:
-            pack = self._packs[form] = _Pack(form, self.K, self._packing, self._study, self._data, self._traced)
+        pack = self._pack(form, dry=dry)
         self._seat(form, pack)
         metrics = pack.train()
         share = (time.perf_counter() - begin) / len(metrics)
         self._busy, self._seats = self._busy + len(metrics), self._seats + pack.K
-        epochs = []
+        epochs: list[Epoch | Failed] = []
         for seat, measured in metrics:
             epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights(seat.trial.params)))
             if seat.epoch == self._spec.train.epochs:
                 self.stop(seat.trial.number)
         return epochs
 
+    def _pack(self, form: Form, *, dry: bool) -> "_Pack":
+        """The pack of a form.
+
+        A smaller one takes its place when lanes would stay empty for longer than compiling takes, a larger one when there are
+        trials for it.
+        """
+        inside, most = sum(other == form for other in self._forms.values()), self._limits.get(form, self.K)
+        lanes = min(most, 1 << (inside - 1).bit_length()) if dry else most
+        pack = self._packs.get(form)
+        if pack is not None:
+            if lanes < pack.K and pack.wasted(1 - lanes / pack.K, self._spec.train.epochs) < COMPILING:
+                return pack
+            if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
+                return pack
+        made = self._packs[form] = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
+        if pack is not None:
+            made.take_over(pack)
+        return made
+
+    def _shrunk(self, form: Form, error: Exception) -> list[Epoch | Failed]:
+        """What memory does not suffice for gets half as many lanes; the trials of all packs go on from where they were saved.
+
+        The trial that fails when there was one lane.
+        """
+        lanes = self._packs[form].K if form in self._packs else self._limits.get(form, self.K)
+        for its, pack in self._packs.items():
+            saved = (replace(seat.trial, checkpoint=self._saved.get(seat.trial.number)) for seat in pack.seated)
+            self._waiting[its].extendleft(saved)
+        self._packs.clear()
+        self._limits[form] = max(1, lanes // 2)
+        if lanes > 1:
+            return []
+        number = self._waiting[form][0].number
+        self.stop(number)
+        return [Failed(number, Failure.OUT_OF_MEMORY, str(error).strip().splitlines()[0][:500])]
+
     def _seat(self, form: Form, pack: "_Pack") -> None:
         """Give the free lanes of a pack to trials that wait for them."""
-        waiting, newcomers = self._waiting[form], list[Trial]()
-        while waiting and len(newcomers) < pack.free:
-            trial = waiting[0]
-            begun = trial.checkpoint.epoch if trial.checkpoint else 0
-            together = newcomers[0].checkpoint.epoch if newcomers and newcomers[0].checkpoint else 0
-            if self._aligned and begun != (together if newcomers else begun if pack.epoch is None else pack.epoch):
-                break
-            newcomers.append(waiting.popleft())
+        waiting = self._waiting[form]
+        newcomers = list(itertools.islice(waiting, pack.free))
+        if self._aligned and newcomers:
+            epoch = _begun(newcomers[0]) if pack.epoch is None else pack.epoch
+            newcomers = list(itertools.takewhile(lambda trial: _begun(trial) == epoch, newcomers))
         if newcomers:
             pack.take(newcomers, [self._state(trial, form) for trial in newcomers])
+        for _ in newcomers:
+            waiting.popleft()
 
     def _state(self, trial: Trial, form: Form) -> dict[str, NDArray[Any]] | None:
         checkpoint = trial.checkpoint
@@ -164,6 +213,11 @@ class Lanes:
         facts = self._data.facts
         size = self._space.network_size(params, facts.input_shape, facts.outputs, self._study.rows)
         return 0 if size is None else size.parameters
+
+
+def _begun(trial: Trial) -> int:
+    """The epoch from which a trial goes on."""
+    return trial.checkpoint.epoch if trial.checkpoint else 0
 
 
 def _aligned(spec: StudySpec) -> bool:
@@ -212,6 +266,27 @@ class _Pack:
     # Who sits where ------------------------------------------------------------
 
     @property
+    def seated(self) -> list[_Seat]:
+        """Those who are inside."""
+        return list(self._seats.values())
+
+    def wasted(self, share: float, epochs: int) -> float:
+        """The seconds, about, that a share of the lanes would cost until all inside have trained so many epochs.
+
+        By formula: were it by the clock, the same study could give other bits the next time.
+        """
+        weights: int = sum(math.prod(variable.shape) for variable in self._model.trainable_variables)
+        an_epoch = 6 * weights * self._study.rows / OPERATIONS
+        return share * an_epoch * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
+
+    def take_over(self, other: "_Pack") -> None:
+        """Let all who are in another pack of the form go on in this one, where they are."""
+        seats = other.seated
+        self.take([seat.trial for seat in seats], [other.state(seat.lane) for seat in seats])
+        for mine, its in zip(self.seated, seats, strict=True):
+            mine.epoch, mine.trained = its.epoch, its.trained
+
+    @property
     def free(self) -> int:
         """How many lanes have no trial."""
         return self.K - len(self._seats)
@@ -241,7 +316,7 @@ class _Pack:
         for lane, trial, state in zip(lanes, trials, states, strict=True):
             if state is not None:
                 self._restore(lane, state)
-            self._seats[lane] = _Seat(lane, trial, trial.checkpoint.epoch if trial.checkpoint else 0)
+            self._seats[lane] = _Seat(lane, trial, _begun(trial))
 
     def _settle(self, lanes: Sequence[int], configurations: Sequence[Configuration]) -> None:
         """Set the hyper-parameters of lanes, in the layers and in the optimizer."""

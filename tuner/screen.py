@@ -1,7 +1,8 @@
 """What `tuner run` shows: a live table on a terminal, plain lines elsewhere. It reads the store and nothing else."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.owners import short
-from tuner.store import Row, Store, Study
+from tuner.store import Row, Sighting, Store, Study
 from tuner.trial import Epoch, Params, State, ended
 
 REFRESH = 0.5  # seconds
 RECENT = 5
+WATCH = 2.0  # seconds between two pictures of all studies
+PACE = 600.0  # seconds over which the pace of a study is taken
+SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
+MANY = 4  # trials of a worker that are named
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.CANCELLED: "dim", State.RUNNING: "cyan"}
 
 
@@ -135,6 +140,68 @@ class Screen:
         state = f"{row.state} {row.failure}" if row.failure else str(row.state)
         epoch = f"{row.epoch}/{self._study.spec.train.epochs}"
         return [str(row.number), state, epoch, _number(value), parameters(row.params)]
+
+
+def standing(study: Study, counts: Mapping[State, int]) -> str:
+    """What a study is doing, in one word."""
+    if ended(counts) == study.trials:
+        return "ended"
+    if study.paused:
+        return "paused"
+    return "running" if counts[State.RUNNING] else "waiting"
+
+
+def overview(store: Store, studies: Sequence[Study] | None) -> RenderableType:
+    """All studies, or some, with their pace, and the workers."""
+    shown = store.studies() if studies is None else [store.study(study.name) for study in studies]
+    table = _columns("study", "state", "priority", "ended", "running", "failed", "best", "an hour", "left")
+    for study in shown:
+        table.add_row(*_line(store, study))
+    present = workers(store.workers())
+    return Group(table if shown else "no studies yet", *([Text(""), present] if present is not None else []))
+
+
+def _line(store: Store, study: Study) -> list[str]:
+    counts, best = store.counts(study), store.leaders(study, 1)
+    pace = store.ended_since(study, PACE) * 3600 / PACE
+    open_ = study.trials - ended(counts)
+    return [
+        study.name, standing(study, counts), str(study.priority), f"{ended(counts)}/{study.trials}", str(counts[State.RUNNING]),
+        str(counts[State.FAILED]), _number(best[0].value) if best else "",
+        f"{pace:,.0f}", _duration(open_ / pace * 3600) if pace and open_ else "",
+    ]  # fmt: skip
+
+
+def workers(seen: Sequence[Sighting]) -> RenderableType | None:
+    """The workers, and when they were last seen."""
+    if not seen:
+        return None
+    table = _columns("worker", "device", "seen", "trials", "message")
+    for one in seen:
+        silent = "bold red" if one.silence > SILENT else ""
+        trials = ", ".join(f"{study} {number}" for study, number in one.trials[:MANY])
+        more = f" and {len(one.trials) - MANY} more" if len(one.trials) > MANY else ""
+        ago = Text(f"{_duration(one.silence)} ago", style=silent)
+        table.add_row(Text(one.worker.name), one.worker.device, ago, Text(trials + more), Text(one.worker.message, style="red"))
+    return table
+
+
+def _columns(*names: str) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def watch(picture: Callable[[], RenderableType], console: Console) -> None:
+    """Show a picture anew until Ctrl-C; where nothing can be drawn over, once."""
+    if not console.is_terminal:
+        console.print(picture())
+        return
+    with Live(picture(), console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(WATCH)
+            live.update(picture(), refresh=True)
 
 
 def _states(counts: Mapping[State, int]) -> Text:

@@ -31,6 +31,7 @@ from models import backprop
 from models.layers import initialise, set_hyper
 from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
+from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
 from tuner.data import Data, order
 from tuner.errors import BadCheckpoint
@@ -240,6 +241,8 @@ class _Graph:
         self._batch = configuration.batch_size or study.rows
         self._optimizer = rules.rule(configuration, study.steps(self._batch))
         self._optimizer.build(model.trainable_variables)
+        if "linear_model" in self._optimizer.row.requires:
+            self._optimizer.remember(study.rows, model.output_shape[-1])
         self._loss_scale = LossScale() if study.scales_loss else None
         # Concrete functions: they cost less a call, and TensorFlow warns of no retracing where there is none.
         order_N = tf.TensorSpec([study.rows], tf.int32)
@@ -312,6 +315,8 @@ class _Graph:
             passed = self._optimizer.descend(closure, variables)
             closure.keep(passed)
             return tf.stack([passed.loss, passed.outputs])
+        if "linear_model" in self._optimizer.row.requires:
+            return self._linear_step(rows, share)
         if self._study.explicit:
             return self._explicit_step(rows, share)
         with tf.GradientTape() as tape:
@@ -331,6 +336,26 @@ class _Graph:
         out, gradients = backprop.gradients(self.model, study.inputs(rows), y, study.task.slope, weights[:, 0])
         self._optimizer.apply(gradients, variables)
         return tf.stack(self._means(y, weights, out))
+
+    def _linear_step(self, rows: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        """The same by a rule that remembers the rows, whose outputs are linear in the weights."""
+        study, variables = self._study, self.model.trainable_variables
+        y, weights = self._targets(rows, share)
+        with tf.GradientTape(persistent=True) as tape:
+            out = tf.cast(self.model(study.inputs(rows), training=True), tf.float32)
+            penalty = tf.add_n([tf.zeros(()), *self.model.losses])
+        slopes = study.task.slope(out, y) * tf.gather(study.weights[:, :1], rows)
+        places = [variable.value for variable in variables]  # no zeros are made for Keras' own
+        batch = LinearBatch(
+            rows=rows,
+            present=tf.sign(share),
+            slopes=slopes,
+            pull=lambda v_BC: tape.gradient(out, places, v_BC),
+            penalty=tape.gradient(penalty, places, unconnected_gradients=tf.UnconnectedGradients.ZERO),
+        )
+        self._optimizer.descend(batch, variables)
+        loss, measured = self._means(y, weights, out)
+        return tf.stack([loss + penalty, measured])
 
     def _loss(self, rows: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The loss of a batch with penalties, and its metric."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from models import NETWORKS, Network
+from models import AUGMENTATION, NETWORKS, Network
 from optimizers import SCHEDULES, Row, find
 from tuner.errors import BadInput
 from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, owner_of, values
@@ -228,11 +228,14 @@ class Space:
 def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -> None:
     """Refuse a study that could never be searched.
 
-    Raises `BadInput` when a grid is too large to be searched, a batch exceeds the training rows, or the largest network exceeds
-    the caps.
+    Raises `BadInput` when a grid is too large to be searched, rows without an image shall be augmented, a batch exceeds the
+    training rows, or the largest network exceeds the caps.
     """
     if space.spec.sampler.name == "grid" and space.size > MAX_GRID:
         raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
+    for name in space.tensors & AUGMENTATION.keys() if len(input_shape) != 3 else ():
+        shape = "×".join(str(size) for size in input_shape)
+        raise BadInput(f"search.{name}: only images can be augmented, and these rows are of {shape} numbers; remove it")
     _, high = space.extremes()
     batch = space.configuration(high).batch_size
     if batch is not None and batch > rows:

@@ -368,6 +368,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
     yield from _bad_training(spec)
+    yield from _bad_linear(spec)
     yield from _bad_gradients(spec)
     yield from _bad_enqueue(spec)
 
@@ -479,10 +480,31 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
         yield f"pruner.from_epoch: {spec.pruner.from_epoch} lies behind the last of {spec.train.epochs} epochs"
 
 
+def chosen(spec: StudySpec) -> list[Row]:
+    """The rows of the optimizers that a study names."""
+    named = values(spec.search["optimizer"]) if "optimizer" in spec.search else ()
+    return [row for name in named if (row := _row(str(name)))]
+
+
+def has_hidden_layers(spec: StudySpec) -> bool:
+    """Whether some network of the study may be more than one linear layer; a user's function may return anything."""
+    row = None if spec.model.is_code else NETWORKS[spec.model.name]
+    if row is None or not row.linear:
+        return True
+    layers = spec.search.get(row.layers)
+    return any(value != 0 for value in ([row.parameters[row.layers].default] if layers is None else values(layers)))
+
+
+def _bad_linear(spec: StudySpec) -> Iterator[str]:
+    asking = [row.name for row in chosen(spec) if "linear_model" in row.requires]
+    if asking and has_hidden_layers(spec):
+        allowed = " or ".join(f"{name} with {row.layers} = 0" for name, row in NETWORKS.items() if row.linear)
+        yield f"search.optimizer: {asking[0]} is for models without hidden layers; allowed: {allowed}"
+
+
 def _bad_gradients(spec: StudySpec) -> Iterator[str]:
     """What the way to the gradients does not go with."""
-    chosen = [str(value) for value in values(spec.search["optimizer"])] if "optimizer" in spec.search else []
-    asking = [name for name in chosen if (row := _row(name)) and not row.gradient_only]
+    asking = [row.name for row in chosen(spec) if not row.gradient_only]
     if asking and spec.train.precision == "mixed_float16":
         yield f"train.precision: no loss is scaled for {asking[0]}; allowed: float32, mixed_bfloat16"
     if spec.train.backprop == "tape":

@@ -15,7 +15,7 @@ The states of a trial, and what moves it from one to the next (the letters retur
     F  the study was cancelled
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -59,13 +59,15 @@ def ended(counts: Mapping[State, int]) -> int:
 class Outcome:
     """How a trial ended.
 
-    `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person.
+    `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person,
+    `log` the last lines that a failed trial's process wrote.
     """
 
     state: State
     value: float | None = None
     failure: Failure | None = None
     message: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a study; `seed` decides its initial weights and dropout masks."""
+    """One configuration of a study; `seed` decides its initial weights and dropout masks.
+
+    `previous` is the checkpoint before the newest one, for the case that that is damaged.
+    """
 
     number: int
     params: Params
     seed: int
     checkpoint: Checkpoint | None = None
+    previous: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,15 @@ class Epoch:
     metrics: Mapping[str, float]
     seconds: float
     parameters: int = field(default=0)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that the engine gave up."""
+
+    number: int
+    kind: Failure
+    message: str
 
 
 class Run(Protocol):
@@ -118,7 +133,7 @@ class Run(Protocol):
         """Take a trial in, from its checkpoint when it has one."""
         ...
 
-    def advance(self) -> list[Epoch]:
+    def advance(self) -> Sequence[Epoch | Failed]:
         """Train some of the trials inside for an epoch; empty when there is none.
 
         What it raises, `MemoryError` when there is none left, ends the trials inside.

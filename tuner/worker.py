@@ -6,125 +6,144 @@ The store's rows are the truth, and the database's clock is the only clock that 
 the row carries its fence; every write is one statement guarded by that fence, so a worker that was stopped for an hour and wakes
 up changes nothing: its first write finds another fence, `LostLease`, and it lets the trial go.
 
-A lease lasts `TTL` seconds and is renewed every `RENEW` seconds, also while an epoch takes hours: the supervisor never trains. A
-worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is gone
-loses them when they run out.
+A lease lasts `TTL` seconds and is renewed three times within them, also while an epoch takes hours: the supervisor never trains.
+A worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is
+gone loses them when they run out.
+
+A database that does not answer is asked again. A statement whose answer was lost is repeated as it was: what it had done already
+it finds done. Only a claim cannot be told from one that never was; `Store.disown` gives back what the worker does not know it
+has. A worker that could not renew for `TTL - MARGIN` seconds by its own monotonic clock kills its child, before anybody else can
+have the trials, and goes on when the database is back.
 
 ::
 
     queued ──A──▶ running ──B C D──▶ complete, pruned, failed
-      ▲              │
+      ▲              │    └────F───▶ cancelled
       └──────E───────┘
 
     A  `Store.claim`: interrupted trials first; parameters are proposed once, and stay
     B  the last epoch was recorded, in the same transaction
     C  the epoch was recorded and the search calls the trial hopeless, in the same transaction
     D  a loss that is not finite, an exception, out of memory: at once.
-       A child that died: E, until the trial has killed `MAX_CRASHES` processes without a checkpoint between them
-    E  Ctrl-C: checkpoint, record, release.  A dead child: release.  A dead supervisor: claimed anew by the next one
+       A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
+       ended `MAX_CRASHES` processes without a checkpoint between them
+    E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
+       A dead child: release.  A dead supervisor: claimed anew by the next one
+    F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
 
 What may be repeated after a kill is the work since the last checkpoint; an epoch that is recorded already keeps its first record.
+Two checkpoints of a trial are kept, by paths below the worker's home: where that folder is shared, any host goes on from them.
 """
 
+import logging
+import math
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-import psutil
-
-from tuner.channel import Channel, Failed, Report, Start, Verdict
-from tuner.errors import BadInput, ChildDied, LostLease
+from tuner.channel import Report, Start, Verdict
+from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease, UnknownStudy
+from tuner.process import Child, alive, here
 from tuner.search import Search
-from tuner.store import Claim, Progress, Row, Store, Study, Worker
-from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State, Trial
+from tuner.store import Claim, Insistent, Progress, Row, Store, Study
+from tuner.trial import Checkpoint, Epoch, Failed, Failure, Outcome, Params, State, Trial
 
-TTL = 30.0
-RENEW = 10.0
+TTL = 30.0  # seconds that a lease lasts
+RENEWALS = 3  # within them
+MARGIN = 1 / 6  # of them is left when a worker that could not renew gives up by itself
+RETRY = 0.5  # seconds between two tries to reach a database that is away
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
+STALL = 600.0  # seconds without a report and without work after which a child is killed
 MAX_CRASHES = 3
-LOG_TAIL = 2_000  # bytes of a dead child's log that are looked at for a reason
+PREPARED = 4  # the part of a pack that is proposed ahead during one epoch
+KEPT = 2  # checkpoints of a trial: an older one for the case that the newest is damaged
+SUSPICIOUS = (Failure.ERROR, Failure.CRASHED)  # failures that may be the machine's fault
+
+log = logging.getLogger(__name__)
 
 
-class Child:
-    """The training process and the line to it."""
-
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = log
-        with theirs, log.open("ab") as output:
-            # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which lets the child finish its epoch.
-            self.process = subprocess.Popen(
-                [*command, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env=environment, start_new_session=True,
-            )  # fmt: skip
-        self.channel = Channel(ours)
-
-    def kill(self) -> None:
-        """End it at once and wait until it is gone."""
-        self.process.kill()
-        self.process.wait()
-        self.channel.close()
-
-    def last_words(self) -> str:
-        """How the process ended, and the last line of its log."""
-        code = self.process.wait()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-        return f"{how}; its last line in {self.log}: {lines[-1].strip() if lines else 'nothing'}"
+class Relinquished(Exception):
+    """The child is not waited for any longer; what it holds is given back."""
 
 
 class Supervisor:
     """Works on one study until nothing is left to do."""
 
     def __init__(self, store: Store, study: Study, home: Path, roots: list[Path], environment: dict[str, str]) -> None:
-        self._store = store
+        self._store = cast("Store", Insistent(store, self._wait_for_database))
         self._study = study
         self._home = home
-        self._start = Start(study.spec.model_dump_json(), [str(root) for root in roots], str(self._checkpoints))
+        self.worker = here()
+        self._roots = [str(root) for root in roots]
         self._environment = environment
         self._search = Search(study.spec)
         self._claims: dict[int, Claim] = {}
-        self._checkpointed: dict[int, Checkpoint] = {}
+        self._ready: list[Trial] = []  # claimed and proposed while the child trains, not yet with it
+        self._crashes: dict[int, int] = {}
+        self._lanes = 1  # the most trials that the child has asked for at once
+        self._checkpointed: dict[int, list[Checkpoint]] = {}
         self._renewed = time.monotonic()
+        self._unsure = False  # whether a claim may have been made of which the answer was lost
+        self._drain_by = math.inf
         self._draining = False
         self._stillborn = 0  # children in a row that were killed before they had a trial
+        self.failed_in_a_row = 0
         self.command = [sys.executable, "-m", "tuner.child"]
-        process = psutil.Process()
-        self._worker = Worker(
-            f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:8]}", socket.gethostname(), process.pid, process.create_time()
-        )
+        self.stall = STALL
+        self.ttl = TTL
+        self.leave: Callable[[Supervisor], bool] = lambda _supervisor: False  # asked before a verdict: shall others go first?
 
     @property
-    def _checkpoints(self) -> Path:
-        return self._home / "checkpoints" / str(self._study.id)
+    def study(self) -> Study:
+        """The study, as it was at the last renewal of the leases."""
+        return self._study
 
-    def drain(self) -> None:
-        """Ask for a stop: running trials are checkpointed and released, and `work` returns."""
+    @property
+    def _folder(self) -> Path:
+        """Where its checkpoints are, below the home; its own, as one that lost its leases unknowingly may still be writing."""
+        return self._study.folder / self.worker.name
+
+    @property
+    def held(self) -> int:
+        """How many trials are at work here."""
+        return len(self._claims)
+
+    def drain(self, within: float = math.inf) -> None:
+        """Ask for a stop: running trials are checkpointed and released, and `work` returns.
+
+        A child that has not reported `within` so many seconds is killed, and its trials go on from their last checkpoints.
+        """
         self._draining = True
+        self._drain_by = min(self._drain_by, time.monotonic() + within)
 
     def work(self, tick: Callable[[], None]) -> None:
-        """Train trials until the study has ended or `drain` was called; `tick` is called several times a second.
+        """Train trials until the study has ended or is paused, or `drain` was called; `tick` is called several times a second.
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        self._store.enlist(self._worker)
-        self._bury()
-        self._catch_up()
-        while self._unfinished() and not self._draining:
+        (self._home / self._folder).mkdir(parents=True, exist_ok=True)
+        try:
+            self._store.enlist(self.worker)
+            self._bury()
+            self._catch_up()
+            while not self._draining and self._unfinished():
+                self._attend_or_recover(tick)
+            if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
+                shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
+        except DatabaseAway:
+            if not self._draining:
+                raise
+
+    def _attend_or_recover(self, tick: Callable[[], None]) -> None:
+        try:
             self._attend(tick)
-        if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
-            shutil.rmtree(self._checkpoints, ignore_errors=True)
+        except DatabaseAway as error:
+            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
+            self._recover()
 
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
@@ -132,7 +151,7 @@ class Supervisor:
 
     def _bury(self) -> None:
         """End the leases of this host's workers whose process is gone, so that nobody waits for them to run out."""
-        dead = [w.name for w in self._store.owners(self._worker.host) if not _alive(w)]
+        dead = [w.name for w in self._store.owners(self.worker.host) if not alive(w)]
         if dead:
             self._store.expire(dead)
 
@@ -148,19 +167,22 @@ class Supervisor:
 
     def _attend(self, tick: Callable[[], None]) -> None:
         """One life of a child."""
-        logs = self._home / "logs" / f"{self._worker.name}.log"
-        child = Child(self.command, logs, self._environment)
+        log_file = self._home / "logs" / f"{self.worker.name}.log"
+        child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(self._start)
+            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._folder)))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
-                self._record(report)
+                self._record(report, child)
                 verdict = self._verdict(report, tick)
                 child.channel.send(verdict)
+                self._prepare(report)
             self._part(child, tick)
         except EOFError:
             self._mourn(child)
+        except Relinquished:
+            self._give_back()
         finally:
             child.kill()
 
@@ -170,8 +192,12 @@ class Supervisor:
         while (raw := child.channel.receive(TICK)) is None:
             if self._draining and not self._claims:
                 return Report(room=0)
+            if time.monotonic() > self._drain_by:
+                raise Relinquished
+            child.kill_if_stalled(self.stall)
             self._keep_leases()
-            tick()
+            _show(tick)
+        child.heard()
         report = Report.decode(raw)
         self._stillborn = 0
         if report.unusable:
@@ -183,23 +209,45 @@ class Supervisor:
         if report.room is None:
             last = self._study.spec.train.epochs
             return Verdict(stop=[e.number for e in report.epochs if e.number not in self._claims and e.epoch < last])
+        if self.leave(self):
+            self.drain()
         while not self._draining:
             self._check_budget()
             add = self._take(report.room, report.like)
-            if add or self._claims:
+            if add or len(self._claims) > len(self._ready):
                 return Verdict(add=add)
-            if not self._unfinished():
+            if not self._unfinished() or self.leave(self):
                 break
-            tick()
+            self._keep_leases()
+            _show(tick)
             time.sleep(TICK)
         return Verdict(quit=True)
 
     def _part(self, child: Child, tick: Callable[[], None]) -> None:
         """Take the child's last checkpoints and give its trials back."""
-        self._record(self._await_report(child, tick))
+        self._record(self._await_report(child, tick), child)
+        self._give_back()
+
+    def _give_back(self) -> None:
         for claim in self._claims.values():
-            self._store.release(claim)
+            self._release(claim)
         self._claims.clear()
+        self._ready.clear()
+
+    def _release(self, claim: Claim, *, crashed: bool = False) -> None:
+        try:
+            self._store.release(claim, crashed=crashed)
+        except LostLease:
+            log.info("trial %d was taken away", claim.number)
+
+    def _recover(self) -> None:
+        """Wait for the database, and begin anew from what it says; without the trials, unless nobody has taken them meanwhile."""
+        held, self._claims, self._ready = self._claims, {}, []
+        self._store.clock()  # without a claim there is no haste
+        for claim in held.values():
+            self._release(claim)
+        self._search = Search(self._study.spec)
+        self._catch_up()
 
     def _mourn(self, child: Child) -> None:
         """The child is dead: its trials go back to the queue, or end when they keep killing.
@@ -207,39 +255,80 @@ class Supervisor:
         One that was killed before it had a trial gets a successor; one that gave up by itself would only do so again.
         """
         words = child.last_words()
-        if not self._claims:
+        untouched = {trial.number: self._claims[trial.number] for trial in self._ready if trial.number in self._claims}
+        inside = [claim for claim in self._claims.values() if claim.number not in untouched]
+        if not inside:
             self._stillborn += 1
             if child.process.returncode > 0 or self._stillborn >= MAX_CRASHES:
                 raise ChildDied(f"the training process ended without a word ({words})")
         mine = {
             Claim(self._study.id, row.number, row.fence): row for row in self._store.trials(self._study, states=[State.RUNNING])
         }
-        for claim in [claim for claim in self._claims.values() if claim in mine]:
+        for claim in [claim for claim in inside if claim in mine]:
             if mine[claim].crashes + 1 >= MAX_CRASHES:
                 message = f"the training process died {MAX_CRASHES} times in a row without reaching a checkpoint: {words}"
-                self._write([Progress(claim, outcome=Outcome(State.FAILED, failure=Failure.CRASHED, message=message))])
+                outcome = Outcome(State.FAILED, failure=Failure.CRASHED, message=message, log=child.tail())
+                self._write([Progress(claim, outcome=outcome)])
             else:
-                self._store.release(claim, crashed=True)
-        self._claims.clear()
+                self._release(claim, crashed=True)
+        self._claims = untouched
 
     # Trials in ------------------------------------------------------------
 
     def _take(self, room: int, like: int | None) -> list[Trial]:
-        """Claim as many trials as there is room for, with parameters that let them train beside the trial `like`, or together."""
-        trials: list[Trial] = []
-        beside = None if like is None else self._search.params(like)
-        while len(trials) < room and (taken := self._store.claim(self._study, self._worker.name, TTL)) is not None:
+        """As many trials as there is room for, with parameters that let them train beside the trial `like`, or together.
+
+        A trial that has ended all but one of the processes that it may end is trained alone, so that the last one tells whether
+        it was the trial or a neighbour.
+        """
+        self._lanes = max(self._lanes, room)
+        if any(number in self._suspects for number in self._claims):
+            return []
+        trials, self._ready = self._ready[:room], self._ready[room:]
+        trials = [trial for trial in trials if trial.number in self._claims]  # a lease may have been lost meanwhile
+        beside = self._search.params(like) if like is not None else trials[0].params if trials else None
+        while len(trials) < room and (trial := self._next(beside)) is not None:
+            trials.append(trial)
+            beside = beside or trial.params
+            if trial.number in self._suspects:
+                break
+        return trials
+
+    def _prepare(self, report: Report) -> None:
+        """Propose trials for later while the child trains, some at a time, so that it need not wait for the sampler.
+
+        How many depends on nothing but what the child said: the same study makes the same proposals the next time.
+        """
+        if report.room is None or self._draining or self._lanes == 1:
+            return
+        beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
+        for _ in range(min(max(1, self._lanes // PREPARED), self._lanes - len(self._ready))):
+            if self._suspects or (trial := self._next(beside)) is None:
+                return
+            self._ready.append(trial)
+            beside = beside or trial.params
+
+    @property
+    def _suspects(self) -> set[int]:
+        """The trials here of which the next death of a process is the last."""
+        return {number for number in self._claims if self._crashes.get(number, 0) >= MAX_CRASHES - 1}
+
+    def _next(self, beside: Params | None) -> Trial | None:
+        """A trial that was claimed and has parameters; None when there is none, or a suspect that others would be beside."""
+        while (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
-            self._claims[claim.number] = claim
+            if row.crashes >= MAX_CRASHES - 1 and self._claims:
+                self._release(claim)
+                return None
+            self._claims[claim.number], self._crashes[claim.number] = claim, row.crashes
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
                 del self._claims[claim.number]
                 continue
             seed = trial_seed(self._study.spec.seed, row.number)
-            trials.append(Trial(row.number, params, seed, row.checkpoint))
-            beside = beside or params
-        return trials
+            return Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous))
+        return None
 
     def _propose(self, claim: Claim, beside: Params | None) -> Params:
         """Parameters for a trial that has none yet."""
@@ -251,25 +340,37 @@ class Supervisor:
     def _resume(self, row: Row, params: Params) -> Params:
         """Let the search know a trial that was begun before."""
         self._search.sync([row], self._store.epochs(self._study, [row.number]))
-        if row.checkpoint is not None:
-            self._checkpointed[row.number] = row.checkpoint
+        self._checkpointed[row.number] = [kept for kept in (row.previous, row.checkpoint) if kept is not None]
         return params
+
+    def _here(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
+        """A checkpoint of the store, whose path is below any worker's home, below this one's."""
+        return checkpoint and replace(checkpoint, path=(self._home / checkpoint.path).absolute())
 
     # News out ------------------------------------------------------------
 
-    def _record(self, report: Report) -> None:
+    def _record(self, report: Report, child: Child) -> None:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
-        saved = {number: checkpoint for number, checkpoint in report.checkpoints.items() if number in self._claims}
+        if report.unsaved or report.checkpoints:
+            self.worker = replace(self.worker, message=report.unsaved)
+        saved = {
+            number: replace(checkpoint, path=self._folder / checkpoint.path.name)
+            for number, checkpoint in report.checkpoints.items()
+            if number in self._claims
+        }
         progress = [self._judge(e, saved.pop(e.number, None)) for e in report.epochs if e.number in self._claims]
-        progress += [Progress(self._claims[f.number], outcome=_failed(f)) for f in report.failed if f.number in self._claims]
+        failed = [f for f in report.failed if f.number in self._claims]
+        progress += [Progress(self._claims[f.number], outcome=_failed(f, child.tail())) for f in failed]
         progress += [Progress(self._claims[number], checkpoint=checkpoint) for number, checkpoint in saved.items()]
         self._write(progress)
 
     def _write(self, progress: list[Progress]) -> None:
+        if not progress:
+            return
         try:
-            self._store.record(progress, TTL)
+            self._store.record(progress, self.ttl)
         except LostLease:
-            lost = {claim.number for claim in self._store.renew([item.claim for item in progress], TTL)}
+            lost = {claim.number for claim in self._store.renew([item.claim for item in progress], self.ttl)}
             for number in lost:
                 del self._claims[number]
             self._write([item for item in progress if item.claim.number not in lost])
@@ -280,17 +381,19 @@ class Supervisor:
     def _settle(self, item: Progress) -> None:
         """What follows from a record once it is committed."""
         number = item.claim.number
-        old = self._checkpointed.get(number)
-        if item.checkpoint is not None:
-            self._checkpointed[number] = item.checkpoint
+        kept = self._checkpointed.setdefault(number, [])
+        if item.checkpoint is not None and item.checkpoint not in kept:
+            kept.append(item.checkpoint)
         if item.outcome is not None:
             self._search.tell(number, item.outcome)
             del self._claims[number]
-            current = self._checkpointed.pop(number, None)
-            if current is not None:
-                current.path.unlink(missing_ok=True)
-        if old is not None and (item.checkpoint is not None and item.checkpoint.path != old.path):
-            old.path.unlink(missing_ok=True)
+            self.failed_in_a_row = self.failed_in_a_row + 1 if item.outcome.failure in SUSPICIOUS else 0
+        self._forget(kept[:-KEPT] if item.outcome is None else self._checkpointed.pop(number))
+        del kept[:-KEPT]
+
+    def _forget(self, checkpoints: list[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            (self._home / checkpoint.path).unlink(missing_ok=True)
 
     def _judge(self, epoch: Epoch, checkpoint: Checkpoint | None) -> Progress:
         """An epoch's record, with the trial's end if this is it."""
@@ -309,17 +412,45 @@ class Supervisor:
     # Leases and budget ------------------------------------------------------------
 
     def _keep_leases(self) -> None:
-        if time.monotonic() - self._renewed < RENEW:
+        """Renew what is held, and look whether that is still wanted. Raises `Relinquished` when nothing of it is left."""
+        began = time.monotonic()
+        if began - self._renewed < self.ttl / RENEWALS:
             return
-        for claim in self._store.renew(self._claims.values(), TTL):
+        lost = self._store.renew(self._claims.values(), self.ttl)
+        self._renewed = began
+        if self._unsure:
+            self._unsure = False
+            self._store.disown(self.worker.name, self._claims.values())
+        self._store.enlist(self.worker)
+        self._look_at_study()
+        for claim in lost:
             del self._claims[claim.number]
-        self._store.enlist(self._worker)
-        self._renewed = time.monotonic()
+        if lost and not self._claims:
+            raise Relinquished
+
+    def _look_at_study(self) -> None:
+        try:
+            self._study = self._store.study(self._study.name)
+        except UnknownStudy:
+            self.drain()
+            return
+        if self._study.paused:
+            self.drain()
+
+    def _wait_for_database(self, error: DatabaseAway) -> None:
+        """Wait a moment; raises the error when the leases are about to run out, or nobody wants to wait."""
+        if (self._claims and time.monotonic() - self._renewed > self.ttl * (1 - MARGIN)) or (self._draining and not self._claims):
+            raise error
+        self._unsure = True
+        time.sleep(RETRY)
 
     def _check_budget(self) -> None:
         """Cancel what is queued once the study's hours, target or patience are reached."""
         reason = self._search.exhausted() or self._out_of_time()
         if reason:
+            for trial in self._ready:
+                self._release(self._claims.pop(trial.number))
+            self._ready.clear()
             self._store.stop(self._study, reason)
 
     def _out_of_time(self) -> str:
@@ -334,16 +465,16 @@ def trial_seed(study_seed: int, number: int) -> int:
     return (study_seed * 1_000_003 + number * 7_919 + 1) % 2**31
 
 
-def _failed(failed: Failed) -> Outcome:
-    return Outcome(State.FAILED, failure=failed.kind, message=failed.message)
+def _show(tick: Callable[[], None]) -> None:
+    try:
+        tick()
+    except DatabaseAway as error:
+        log.debug("nothing to show: %s", error)  # what is shown can wait; the next verb waits for the database
+
+
+def _failed(failed: Failed, tail: str) -> Outcome:
+    return Outcome(State.FAILED, failure=failed.kind, message=failed.message, log=tail)
 
 
 def _finite(value: float) -> bool:
     return value - value == 0.0
-
-
-def _alive(worker: Worker) -> bool:
-    try:
-        return bool(abs(psutil.Process(worker.pid).create_time() - worker.process_started) < 1.0)
-    except psutil.NoSuchProcess:
-        return False

@@ -1,5 +1,6 @@
 """Every layer once, with an optional lane axis; `base` says what they share and explains the letters of the shapes."""
 
+from models.layers.augmentation import Augmentation, augment
 from models.layers.base import Layer, entrance, initialise, put, set_hyper
 from models.layers.batch import BatchNormalization
 from models.layers.convolution import Convolution
@@ -10,6 +11,7 @@ from models.layers.pooling import AveragePooling, GlobalAveragePooling, MaxPooli
 
 __all__ = [
     "Activation",
+    "Augmentation",
     "AveragePooling",
     "BatchNormalization",
     "Convolution",
@@ -21,6 +23,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "MaxPooling",
+    "augment",
     "entrance",
     "initialise",
     "put",

@@ -70,12 +70,16 @@ class Layer(keras.layers.Layer):
 
     # State
 
+    @property
+    def number_dtype(self) -> str:
+        """What hyper-parameters are stored in: float64 if the weights are, else float32."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
+
     def add_hyper(self, name: str, value: float) -> None:
-        """Create the variable of a hyper-parameter, in float64 if the weights are, else in float32."""
-        dtype = "float64" if self.variable_dtype == "float64" else "float32"
+        """Create the variable of a hyper-parameter."""
         initial = keras.initializers.Constant(value)
         self.hyper[name] = self.add_weight(
-            name=name, shape=self.laned(), initializer=initial, trainable=False, dtype=dtype, autocast=False
+            name=name, shape=self.laned(), initializer=initial, trainable=False, dtype=self.number_dtype, autocast=False
         )
 
     def fresh_keys(self) -> list[Key]:

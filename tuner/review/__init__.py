@@ -10,7 +10,7 @@ In a notebook::
 `results` holds what was found, `plots` and `looks` draw it, `page` writes the report.
 """
 
-from tuner.review.page import render, report, study_file
+from tuner.review.page import file_name, render, report, study_file
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, best, leaderboard, load, open_study, study, totals
 
@@ -21,6 +21,7 @@ __all__ = [
     "Review",
     "Totals",
     "best",
+    "file_name",
     "leaderboard",
     "load",
     "open_study",

@@ -4,6 +4,7 @@ import html
 import importlib.metadata
 import json
 import platform
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -37,12 +38,21 @@ def report(store: Store, study: Study, folder: Path) -> Path:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     for stale in (folder / "plots").glob("*.png"):
         stale.unlink()
+    taken: Counter[str] = Counter()
     for kind in KINDS:
         for name, content in pngs(review, kind).items():
-            (folder / "plots" / f"{name}.png").write_bytes(content)
+            stem = file_name(name)
+            taken[stem.lower()] += 1
+            again = taken[stem.lower()]
+            (folder / "plots" / f"{stem}{f'-{again}' if again > 1 else ''}.png").write_bytes(content)
     target = folder / "report.html"
     target.write_text(render(review, at=store.clock()), encoding="utf-8")
     return target
+
+
+def file_name(name: str) -> str:
+    """A name that every file system takes: `_` stands where `name` has more than letters, digits, `-`, `_` and `.`."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "study"
 
 
 def render(review: Review, *, at: float) -> str:

@@ -1,5 +1,6 @@
 """The tables, and the values that their rows become."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 
@@ -28,6 +29,8 @@ study_table = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("facts", sa.Text, nullable=False, server_default="{}"),
     sa.Column("stopped", sa.Text, nullable=False, server_default=""),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 trial_table = sa.Table(
@@ -53,7 +56,11 @@ trial_table = sa.Table(
     sa.Column("checkpoint_sha256", sa.String(64)),
     sa.Column("started", sa.Float),
     sa.Column("ended", sa.Float),
-    sa.Index("trial_by_state", "state", "study_id", "number"),
+    sa.Column("previous", sa.Text),
+    sa.Column("previous_epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("previous_sha256", sa.String(64)),
+    sa.Column("log", sa.Text, nullable=False, server_default=""),
+    sa.Index("trial_by_state", "state", "study_id", "attempts", "number"),  # what a claim looks for is one step in it
 )
 
 epoch_table = sa.Table(
@@ -77,6 +84,8 @@ worker_table = sa.Table(
     sa.Column("process_started", sa.Float, nullable=False),
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("seen", sa.Float, nullable=False),
+    sa.Column("device", sa.String(64), nullable=False, server_default=""),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
 )
 
 view_table = sa.Table(
@@ -94,7 +103,10 @@ view_table = sa.Table(
 
 @dataclass(frozen=True)
 class Study:
-    """A row of `study`; `trials` is the budget with its extensions, `stopped` why it ended early."""
+    """A row of `study`; `trials` is the budget with its extensions, `stopped` why it ended early.
+
+    Studies of a higher `priority` are worked on first; a paused one is not worked on.
+    """
 
     id: int
     name: str
@@ -103,11 +115,23 @@ class Study:
     created: float
     facts: Mapping[str, Any]
     stopped: str
+    priority: int
+    paused: bool
+
+    @property
+    def identity(self) -> str:
+        """Which launch of which study; another of the same name, or one launched anew after a deletion, has another."""
+        return hashlib.sha256(f"{self.spec.identity} {self.created!r}".encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are, below a worker's home; two databases may share a home."""
+        return Path("checkpoints") / self.identity
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of `trial`, decoded."""
+    """A row of `trial`, decoded; `previous` is the checkpoint before the newest one, `log` the end of a failed trial's log."""
 
     number: int
     state: State
@@ -125,6 +149,8 @@ class Row:
     checkpoint: Checkpoint | None
     started: float | None
     ended: float | None
+    previous: Checkpoint | None = None
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,12 +175,28 @@ class Progress:
 
 @dataclass(frozen=True)
 class Worker:
-    """A row of `worker`: a supervisor process; `process_started` tells it from a later process of the same number."""
+    """A row of `worker`: one device of a supervisor process.
+
+    `process_started` tells the process from a later one of the same number; `message` is for people: what it is doing, what is
+    wrong.
+    """
 
     name: str
     host: str
     pid: int
     process_started: float
+    device: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A worker as others see it: `silence` seconds since it was last seen, and the trials that it holds, as (study, number)."""
+
+    worker: Worker
+    silence: float
+    started: float
+    trials: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -174,16 +216,18 @@ def decode_metrics(text: str) -> dict[str, float]:
 
 def decode_study(row: Any) -> Study:
     """A row of `study`."""
-    return Study(row.id, row.name, restore(row.spec), row.trials, row.created, json.loads(row.facts), row.stopped)
+    facts = json.loads(row.facts)
+    return Study(row.id, row.name, restore(row.spec), row.trials, row.created, facts, row.stopped, row.priority, row.paused)
 
 
 def decode_row(row: Any) -> Row:
     """A row of `trial`."""
     saved = Checkpoint(Path(row.checkpoint), row.checkpoint_epoch, row.checkpoint_sha256) if row.checkpoint else None
+    before = Checkpoint(Path(row.previous), row.previous_epoch, row.previous_sha256) if row.previous else None
     return Row(
         number=row.number, state=State(row.state), fence=row.fence, owner=row.owner, attempts=row.attempts,
         crashes=row.crashes, params=json.loads(row.params) if row.params else None, attrs=json.loads(row.attrs),
         epoch=row.epoch, parameters=row.parameters, value=row.value,
         failure=Failure(row.failure) if row.failure else None, message=row.message, checkpoint=saved,
-        started=row.started, ended=row.ended,
+        started=row.started, ended=row.ended, previous=before, log=row.log,
     )  # fmt: skip

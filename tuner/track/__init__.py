@@ -20,7 +20,6 @@ How far a view has come is noted in the store after MLflow has answered. A run t
 between the two, is found again by its tags. A run or experiment that somebody deleted in MLflow comes back when there is news.
 """
 
-import fcntl
 import hashlib
 import logging
 import math
@@ -32,7 +31,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tuner.spec import MAX_TRIALS
-from tuner.store import PARENT, Behind, Row, Store, Study
+from tuner.store import PARENT, Alone, Behind, Row, Store, Study, mlflow_address
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
 from tuner.trial import Epoch, State
 
@@ -88,12 +87,9 @@ def view(store: Store, uri: str) -> str:
     if (file := sqlite_file(uri)) is not None:
         folder = Path(store.url.database or "").parent
         where = os.path.relpath(file, folder) if store.sqlite else f"{socket.gethostname()} {file}"
+    elif not store.sqlite and uri == mlflow_address(store.url):
+        where = "beside"  # whatever this host calls the database's host
     return f"mlflow-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
-
-
-def identity(study: Study) -> str:
-    """Which launch of which study; another study of the same name, or one launched anew after a deletion, has another."""
-    return hashlib.sha256(f"{study.spec.identity} {study.created!r}".encode()).hexdigest()[:16]
 
 
 def _study_params(study: Study) -> dict[str, str]:
@@ -172,12 +168,11 @@ class Forwarder:
         self._door = Door(uri)
         self._places: dict[int, Place] = {}
         self._aside: set[tuple[int, int]] = set()
-        self._locks = os.open(f"{store.url.database}-{self._view}", os.O_RDWR | os.O_CREAT) if store.sqlite else None
+        self._alone = Alone(store, self._view)
 
     def close(self) -> None:
         """Let other processes forward."""
-        if self._locks is not None:
-            os.close(self._locks)
+        self._alone.close()
 
     def forward(self, name: str | None = None, *, stop: Callable[[], bool] = _never) -> int:
         """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial.
@@ -199,16 +194,8 @@ class Forwarder:
         return self.forward(study.name)
 
     def _mine(self, study: Study) -> bool:
-        """Whether this process is the only one on this host that forwards the study; it stays so until the process ends."""
-        if (study.id, PARENT) in self._aside:
-            return False
-        if self._locks is None:
-            return True
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, study.id)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+        """Whether this process is the only one that forwards the study; it stays so until the process ends."""
+        return (study.id, PARENT) not in self._aside and self._alone.has(study.id)
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:
         behind = self._store.behind(self._view, study, MAX_TRIALS)
@@ -300,12 +287,12 @@ class Forwarder:
         if study.id not in self._places:
             reference = self._store.reference(self._view, study)
             experiment, _, parent = (reference or "").partition(" ")
-            self._places[study.id] = Place(identity(study), experiment, parent) if reference else self._open(study)
+            self._places[study.id] = Place(study.identity, experiment, parent) if reference else self._open(study)
         return self._places[study.id]
 
     def _open(self, study: Study) -> Place:
         """Find the study's experiment and its parent run, or make them."""
-        own = identity(study)
+        own = study.identity
         experiment, made = self._door.experiment(study.name, own)
         place = Place(own, experiment, "", runs={} if made else None)
         tags = {IDENTITY: own, "study": study.name}
@@ -356,6 +343,12 @@ class Forwarder:
             place.status = status
 
 
+def prepare(uri: str) -> None:
+    """Make or renew MLflow's own tables, where there is a database and not a server."""
+    if not uri.startswith("http"):
+        Door(uri)
+
+
 def lag(store: Store, study: Study, uri: str) -> int:
     """How many trials this MLflow does not show as they are."""
     return len(store.behind(view(store, uri), study, MAX_TRIALS))
@@ -364,7 +357,7 @@ def lag(store: Store, study: Study, uri: str) -> int:
 def remove(store: Store, study: Study, uri: str) -> None:
     """Delete a study's experiment with its runs from MLflow; its name is free again. Raises `Unreachable`."""
     door = Door(uri)
-    experiment = door.find(identity(study))
+    experiment = door.find(study.identity)
     if experiment is not None:
-        door.trash(experiment, f"{study.name} (deleted {identity(study)})")
+        door.trash(experiment, f"{study.name} (deleted {study.identity})")
     store.forget(view(store, uri), study)

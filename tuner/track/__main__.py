@@ -1,105 +1,38 @@
-"""The process that `tuner run` starts: it forwards until its standard input is cut."""
+"""The process that `tuner run` starts: its order is the first line of its standard input, and it forwards until that is cut."""
 
-import argparse
+import json
 import logging
-import math
 import os
-import select
 import sys
-import time
-from collections.abc import Sequence
 from contextlib import closing
 
-from tuner.errors import DatabaseLost, TunerError, UnknownStudy
+from tuner.errors import TunerError
 from tuner.store import Store
 from tuner.track import Forwarder
-from tuner.track.door import Unreachable
-
-POLL = 0.5  # seconds between two passes, at least
-SHARE = 3.0  # times the length of a pass before the next one: at most a quarter of a core is taken from training
-MAX_POLL = 15.0
-MAX_DELAY = 60.0  # seconds between two tries while MLflow or the database is away
-GRACE = 100.0  # seconds for the last pass
-
-logger = logging.getLogger(__name__)
+from tuner.track.follow import Lifeline, follow
 
 
-class Lifeline:
-    """Standard input, held open by the process that started this one: when it is cut, `GRACE` seconds are left.
-
-    Without a file number it is never cut.
-    """
-
-    def __init__(self, number: int | None) -> None:
-        self._number = number
-        self._deadline = math.inf
-
-    def cut(self) -> bool:
-        """Whether nobody holds the other end any more."""
-        if self._number is not None and self._deadline == math.inf:
-            readable, _, _ = select.select([self._number], [], [], 0)
-            if readable and not os.read(self._number, 4096):
-                self._deadline = time.monotonic() + GRACE
-        return self._deadline < math.inf
-
-    def expired(self) -> bool:
-        """Whether the time after the cut is over."""
-        return self.cut() and time.monotonic() > self._deadline
-
-    def wait(self, seconds: float) -> None:
-        """Wait, but not longer than until it is cut."""
-        if self._number is None:
-            time.sleep(seconds)
-        else:
-            select.select([self._number], [], [], seconds)
-
-
-def follow(forwarder: Forwarder, name: str | None, lifeline: Lifeline, *, until_idle: bool = False) -> bool:
-    """Forward until the lifeline is cut, and once more after that; or until nothing is new. Returns whether all was shown."""
-    failures = 0
-    while True:
-        last, began = lifeline.cut(), time.monotonic()
-        try:
-            news = _pass(forwarder, name, lifeline)
-        except (Unreachable, DatabaseLost) as error:
-            failures += 1
-            delay = min(2.0 ** (failures - 1), MAX_DELAY)
-            logger.warning("%s; %s", error, "given up for now" if last else f"next try in {delay:g} s")
-            if last:
-                return False
-        else:
-            failures = 0
-            delay = min(max(POLL, SHARE * (time.monotonic() - began)), MAX_POLL)
-            if last or (until_idle and not news):
-                return not lifeline.expired()
-        lifeline.wait(delay)
-
-
-def _pass(forwarder: Forwarder, name: str | None, lifeline: Lifeline) -> int:
-    try:
-        return forwarder.forward(name, stop=lifeline.expired)
-    except UnknownStudy:
-        return 0  # it was deleted; one of that name may come
-
-
-def main(argv: Sequence[str]) -> int:
-    """Follow a store; exit code 1 says that MLflow does not show everything yet, which the next start mends."""
-    parser = argparse.ArgumentParser("tuner.track", description="Started by `tuner run`: keeps MLflow up to date.")
-    parser.add_argument("--db", required=True)
-    parser.add_argument("--mlflow", required=True)
-    parser.add_argument("--study", help="this study only")
-    parser.add_argument("--until-idle", action="store_true", help="end when nothing is new, whatever standard input does")
-    options = parser.parse_args(argv)
+def main() -> int:
+    """Follow a study; exit code 1 says that MLflow does not show everything yet, which the next start mends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.nice(10)  # training comes first
+    line = sys.stdin.fileno()
+    order = json.loads(_first_line(line))
     try:
-        with closing(Store(options.db)) as store, closing(Forwarder(store, options.mlflow)) as forwarder:
-            lifeline = Lifeline(None if options.until_idle else sys.stdin.fileno())
-            return int(not follow(forwarder, options.study, lifeline, until_idle=options.until_idle))
+        with closing(Store(order["db"])) as store, closing(Forwarder(store, order["mlflow"])) as forwarder:
+            return int(not follow(forwarder, order["study"], Lifeline(line)))
     except TunerError as error:
-        logger.error("%s", error)
+        logging.error("%s", error)
         return error.exit_code
 
 
+def _first_line(number: int) -> bytes:
+    """Read byte by byte, so that nothing behind it is kept in a buffer where the lifeline would miss it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(number, 1)):
+        line += byte
+    return line
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The command line: argv → one call → text and an exit code.
+
+Exit codes: 0 done; 1 the service cannot go on; 2 bad input, nothing was created; 130 interrupted, to be continued.
+
+::
+
+    shell    the program's name, options that several commands have, how things are printed
+    places   where databases, folders and data are: the only place that reads the environment
+    given    a study file, checked
+    studies  run, launch, steer, delete           look    what is there, and how it is
+    serve    worker, track, ui, migrate
+"""
+
+import sys
+
+from tuner.cli import look, serve, studies
+from tuner.cli.shell import app, complain
+from tuner.errors import TunerError
+
+__all__ = ["app", "look", "main", "serve", "studies"]
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line, never a traceback."""
+    try:
+        app()
+    except TunerError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)

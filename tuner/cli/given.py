@@ -1,0 +1,50 @@
+"""A study file and its data, checked."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.cli import places
+from tuner.cli.shell import complain
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from tuner.data import Facts
+    from tuner.spec import StudySpec
+
+
+def checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudySpec, Facts]":
+    """The study and what is known of its data, or `BadInput` with file and key."""
+    from tuner import data as sources
+    from tuner import space as spaces
+    from tuner import spec as specs
+
+    spec = specs.load(file, data=data)
+    try:
+        if spec.model.is_code and not allow_code:
+            raise BadInput(f"model.name: {spec.model.name} is code; allow it to run with --allow-code")
+        known = sources.facts(spec.data, places.roots(data))
+        specs.check_task(spec, known.task)
+        spaces.check(spaces.Space(spec), known.input_shape, known.outputs, sources.training_rows(known.rows, spec.data))
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+    return spec, known
+
+
+def caution(spec: "StudySpec") -> None:
+    """Say on the error stream what of a study is allowed but hardly meant."""
+    from tuner import explain
+
+    for text in explain.cautions(spec):
+        complain(f"caution: {text}")
+
+
+def budget(spec: "StudySpec") -> int:
+    """How many trials there will be: a grid ends when it is searched."""
+    from tuner.space import Space
+
+    return int(min(spec.budget.trials, Space(spec).size)) if spec.sampler.name == "grid" else spec.budget.trials
+
+
+def facts(known: "Facts") -> dict[str, Any]:
+    """What is kept of the data with a study."""
+    return {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}

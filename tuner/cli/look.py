@@ -1,0 +1,252 @@
+"""What is there, and how it is."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tuner.cli import given, places
+from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, number, out, print_json, say
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from tuner.store import Row, Store, Study
+
+LINES = 100  # of a log that is shown
+
+
+@app.command()
+def validate(file: File, data: DataPath = None, allow_code: AllowCode = False, as_json: AsJson = False) -> None:
+    """Say what a study file means, or what is wrong.
+
+    Nothing is created.
+    """
+    spec, facts = given.checked(file, data, allow_code=allow_code)
+    from tuner import explain
+
+    meaning = explain.meaning(spec, facts, given.budget(spec))
+    if as_json:
+        print_json(meaning)
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for key, value in meaning.items():
+        if key == "space":
+            for line in explain.space_lines(spec):
+                table.add_row("search", Text(line))
+        else:
+            table.add_row(key, Text(str(value)))
+    out.print(table)
+
+
+@app.command("list")
+def list_studies(db: Db = HOME, as_json: AsJson = False) -> None:
+    """Show all studies and their progress."""
+    with places.store(db) as tables:
+        rows = [_progress(tables, study) for study in tables.studies()]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        out.print("no studies yet; begin with: tuner run FILE")
+        return
+    table = Table(box=None, header_style="dim", padding=(0, 2))
+    for column in ("study", "state", "ended", "complete", "pruned", "failed", "best"):
+        table.add_column(column, no_wrap=column != "study", overflow="fold")
+    for row in rows:
+        ended = f"{row['ended']}/{row['trials']}"
+        cells = [row["study"], row["state"], ended, row["complete"], row["pruned"], row["failed"], number(row["best"])]
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    out.print(table)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="One study; default: all.", metavar="STUDY")] = None,
+    db: Db = HOME,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say where a study stands and why trials failed; or where all studies and workers stand."""
+    from tuner import screen
+
+    with places.store(db) as tables:
+        if watch:
+            studies = None if name is None else [tables.study(name)]
+            screen.watch(lambda: screen.overview(tables, studies), out)
+        elif name is not None:
+            _say_study(tables, tables.study(name), db, as_json=as_json)
+        elif as_json:
+            print_json({"studies": [_progress(tables, study) for study in tables.studies()], "workers": _workers(tables)})
+        else:
+            out.print(screen.overview(tables, None))
+
+
+def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> None:
+    from tuner import track
+    from tuner.trial import State
+
+    failed = tables.trials(study, states=[State.FAILED])
+    running = tables.trials(study, states=[State.RUNNING])
+    progress: dict[str, Any] = {
+        **_progress(tables, study),
+        "priority": study.priority,
+        "stopped": study.stopped,
+        "not_yet_in_mlflow": track.lag(tables, study, places.mlflow_uri(db)),
+        "running_trials": [{"trial": r.number, "epoch": r.epoch, "attempts": r.attempts, "owner": r.owner} for r in running],
+        "failures": [{"trial": r.number, "kind": r.failure, "message": r.message} for r in failed],
+    }
+    if as_json:
+        print_json(progress)
+        return
+    for key, value in progress.items():
+        lines = value if isinstance(value, list) else [value]
+        for line in lines:
+            plain = number(line) if isinstance(line, float) else str(line)
+            text = "  ".join(f"{k} {v}" for k, v in line.items() if v is not None) if isinstance(line, dict) else plain
+            out.print(Text.assemble((f"{key:<18}", "bold"), text), soft_wrap=True)
+
+
+@app.command()
+def workers(db: Db = HOME, as_json: AsJson = False) -> None:
+    """Show the workers, what they hold, and what is wrong with them."""
+    from tuner import screen
+
+    with places.store(db) as tables:
+        if as_json:
+            print_json(_workers(tables))
+        else:
+            out.print(screen.workers(tables.workers()) or "no workers yet; begin with: tuner worker")
+
+
+@app.command()
+def logs(
+    name: Name,
+    trial: Annotated[int, typer.Argument(help="The trial's number.", metavar="TRIAL")],
+    db: Db = HOME,
+    home: Home = None,
+) -> None:
+    """Show what the training process of a trial wrote last."""
+    with places.store(db) as tables:
+        study = tables.study(name)
+        found = tables.trials(study, first=trial, limit=1)
+        if not found or found[0].number != trial:
+            raise BadInput(f"{name}: there is no trial {trial}; there are 0 to {study.trials - 1}")
+    row = found[0]
+    say(f"trial {trial}: {row.state}, epoch {row.epoch}, attempt {row.attempts}{f', by {row.owner}' if row.owner else ''}")
+    if row.message:
+        say(f"{row.failure or ''} {row.message}".strip())
+    file = places.home(db, home) / "logs" / f"{row.owner}.log"
+    if row.log:
+        say(row.log)
+    elif file.exists():
+        say(f"{file}, of all trials of that process:")
+        say("\n".join(file.read_text(errors="replace").splitlines()[-LINES:]))
+    elif row.owner:
+        say(f"its log is {file.name} in the logs of the home of that worker")
+
+
+def _workers(tables: "Store") -> list[dict[str, Any]]:
+    return [
+        {
+            "worker": seen.worker.name,
+            "host": seen.worker.host,
+            "device": seen.worker.device,
+            "seen_seconds_ago": round(seen.silence, 1),
+            "trials": [{"study": study, "trial": trial} for study, trial in seen.trials],
+            "message": seen.worker.message,
+        }
+        for seen in tables.workers()
+    ]
+
+
+@app.command()
+def best(
+    name: Name,
+    db: Db = HOME,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best configurations so far."""
+    with places.store(db) as tables:
+        study = tables.study(name)
+        leaders = tables.leaders(study, top)
+    if not leaders:
+        raise BadInput(f"{name}: no trial has completed yet")
+    if as_json:
+        print_json([_leader(row, study) for row in leaders])
+        return
+    for row in leaders:
+        out.print(Text(f"trial {row.number}  {study.spec.objective.metric} {number(row.value)}  ({row.parameters:,} weights)"))
+        for key, value in (row.params or {}).items():
+            out.print(Text(f"  {key} = {json.dumps(value)}"), soft_wrap=True)
+
+
+@app.command()
+def report(
+    name: Name,
+    db: Db = HOME,
+    folder: Annotated[Path | None, typer.Option("--out", help="Where to write; default: NAME.report", metavar="FOLDER")] = None,
+) -> None:
+    """Write an HTML page with plots, and PNGs."""
+    from tuner import review
+
+    with places.store(db) as tables:
+        study = tables.study(name)
+        target = folder or Path(f"{review.file_name(name)}.report")
+        out.print(Text(str(review.report(tables, study, target))), soft_wrap=True)
+
+
+@app.command()
+def optimizers(as_json: AsJson = False) -> None:
+    """Show the optimizers, their ranges and sources."""
+    from tuner import explain
+
+    known = explain.optimizers()
+    if as_json:
+        print_json(known)
+        return
+    out.print(explain.listing(known))
+
+
+@app.command()
+def doctor(db: Db = HOME, as_json: AsJson = False) -> None:
+    """Check what this machine has and lacks."""
+    from tuner import doctor as checks
+
+    findings = checks.examine(places.url(db), places.home(db), places.roots(None), places.child_environment())
+    if as_json:
+        print_json([finding.__dict__ for finding in findings])
+    else:
+        for finding in findings:
+            mark = ("ok  ", "green") if finding.good else ("BAD ", "bold red")
+            out.print(Text.assemble(mark, f"{finding.what}: {finding.found}"), soft_wrap=True)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _progress(tables: "Store", study: "Study") -> dict[str, Any]:
+    from tuner import screen
+    from tuner.trial import ended
+
+    counts = tables.counts(study)
+    done = ended(counts)
+    leaders = tables.leaders(study, 1)
+    return {
+        "study": study.name,
+        "state": screen.standing(study, counts),
+        "trials": study.trials,
+        "ended": done,
+        **{str(state): count for state, count in counts.items()},
+        "objective": study.spec.objective.metric,
+        "best": leaders[0].value if leaders else None,
+        "best_trial": leaders[0].number if leaders else None,
+    }
+
+
+def _leader(row: "Row", study: "Study") -> dict[str, Any]:
+    return {"trial": row.number, study.spec.objective.metric: row.value, "weights": row.parameters, "params": row.params}

@@ -1,0 +1,105 @@
+"""Where things are: the only place that reads the environment.
+
+TUNER_DB                 where the tables are: a folder for SQLite files, or the address of a PostgreSQL database
+TUNER_DB_PASSWORD_FILE   a file with its password; PostgreSQL's own PGPASSFILE does as well
+TUNER_HOME               the folder for checkpoints and logs
+TUNER_DATA               folders that data may lie in, apart from the present one
+TUNER_MLFLOW             the address of an MLflow
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.cli.shell import HOME
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from tuner.store import Store
+
+THREADS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+SECRET = ("TUNER_", "PG", "MLFLOW_")  # what a training child does not inherit, as a user's code may run in it
+
+
+def home(db: str, folder: Path | None = None) -> Path:
+    """The folder for checkpoints, logs and SQLite files."""
+    given = folder or (Path(os.environ["TUNER_HOME"]) if os.environ.get("TUNER_HOME") else None)
+    return given or (Path(HOME) if "://" in db else Path(db))
+
+
+def url(db: str) -> str:
+    """The database's address, with the password if a file holds it."""
+    from tuner.store import address
+
+    found = address(db if "://" in db else f"sqlite:///{(Path(db) / 'tuner.db').resolve()}", _password())
+    return found.render_as_string(hide_password=False)
+
+
+def _password() -> str | None:
+    file = os.environ.get("TUNER_DB_PASSWORD_FILE")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text().rstrip("\r\n")
+    except OSError as error:
+        raise BadInput(f"TUNER_DB_PASSWORD_FILE: {file} cannot be read: {error.strerror}") from None
+
+
+def mlflow_uri(db: str) -> str:
+    """MLflow's address: the one that was given, else beside the tables: the schema `mlflow`, or the file `mlflow.db`."""
+    from tuner.store import address, mlflow_address
+
+    if given := os.environ.get("TUNER_MLFLOW"):
+        return given
+    return mlflow_address(address(url(db))) if "://" in db else f"sqlite:///{(Path(db) / 'mlflow.db').resolve()}"
+
+
+def has_mlflow(db: str) -> bool:
+    """Whether there is an MLflow that may know the studies."""
+    return bool(os.environ.get("TUNER_MLFLOW")) or "://" in db or (Path(db) / "mlflow.db").exists()
+
+
+def roots(data: str | None) -> list[Path]:
+    """The folders that data may lie in: here, what `TUNER_DATA` lists, and what `--data` names."""
+    listed = [Path(part) for part in os.environ.get("TUNER_DATA", "").split(os.pathsep) if part]
+    return [Path.cwd(), *listed, *([Path(data)] if data and ("/" in data or Path(data).exists()) else [])]
+
+
+def child_environment() -> dict[str, str]:
+    """What a training child inherits: nothing that says where a database is, or how to enter it."""
+    return {**THREADS, **{name: value for name, value in os.environ.items() if not name.startswith(SECRET)}}
+
+
+def mlflow_environment() -> Mapping[str, str]:
+    """The environment of a process that uses MLflow."""
+    from tuner import track
+
+    return {**os.environ, **track.ENVIRONMENT}
+
+
+def use_mlflow_here() -> None:
+    """Prepare this process for MLflow."""
+    os.environ.update(mlflow_environment())
+
+
+@contextmanager
+def store(db: str, *, create: bool = False) -> "Iterator[Store]":
+    """The tables at the version that this program needs. Those in SQLite are brought there, or made by `create`.
+
+    In a shared database only `tuner migrate` does so: workers may be using it.
+    """
+    from tuner.store import Store
+
+    if not create and "://" not in db and not (Path(db) / "tuner.db").exists():
+        raise BadInput(f"--db: there are no studies in {db}; begin with: tuner run FILE")
+    opened = Store(url(db))
+    try:
+        if opened.sqlite:
+            opened.migrate()
+        else:
+            opened.check_version()
+        yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,251 @@
+"""Studies: run, launched, steered, forgotten."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tuner.cli import given, places
+from tuner.cli.shell import HOME, AllowCode, DataPath, Db, File, Home, Name, app, command_line, complain, number, out, quoted, say
+from tuner.errors import BadInput
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from tuner.store import Row, Store, Study
+    from tuner.worker import Supervisor
+
+LAST_PASS = 120  # seconds that MLflow may take to be brought up to date at the end
+
+
+@app.command()
+def run(
+    file: File,
+    db: Db = HOME,
+    data: DataPath = None,
+    allow_code: AllowCode = False,
+    home: Home = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Show the study in MLflow while it runs.")] = True,
+) -> None:
+    """Search a study to its end, or go on with it.
+
+    Ctrl-C saves what runs and stops, a second one stops at once; the same command goes on.
+    """
+    spec, facts = given.checked(file, data, allow_code=allow_code)
+    given.caution(spec)
+    from tuner import worker
+    from tuner.trial import State
+
+    with places.store(db, create=True) as tables:
+        new = spec.name not in {study.name for study in tables.studies()}
+        study = tables.launch(spec, given.budget(spec), given.facts(facts))
+        if study.paused:
+            raise BadInput(f"{study.name} is paused; let it go on with: tuner resume {quoted(study.name)}")
+        supervisor = worker.Supervisor(tables, study, places.home(db, home), places.roots(data), places.child_environment())
+        try:
+            interrupted = _work(supervisor, tables, study, db if mlflow else None)
+        except BadInput as error:
+            if new:
+                tables.delete(study)
+            raise BadInput(f"{file}: {error}") from None
+        _summary(tables, study)
+        if interrupted:
+            counts = tables.counts(study)
+            left = counts[State.QUEUED] + counts[State.RUNNING]
+            out.print(Text(f"interrupted with {left} trials to go; go on with: {command_line()}"), soft_wrap=True)
+            raise typer.Exit(130)
+
+
+@app.command()
+def launch(
+    files: Annotated[list[Path], typer.Argument(help="Study files (TOML).", metavar="FILE...")],
+    db: Db = HOME,
+    data: DataPath = None,
+    allow_code: AllowCode = False,
+    priority: Annotated[int | None, typer.Option("--priority", help="Work on it before studies of a lower one.")] = None,
+) -> None:
+    """Put studies before the workers: all of these or, when one is wrong, none.
+
+    What is there already stays as it is, so that it may be repeated.
+    """
+    checked = [given.checked(file, data, allow_code=allow_code) for file in files]
+    for spec, _ in checked:
+        given.caution(spec)
+    with places.store(db, create=True) as tables:
+        studies = tables.launch_all([(spec, given.budget(spec), given.facts(facts)) for spec, facts in checked])
+        for study in studies:
+            if priority is not None:
+                tables.prioritise(study, priority)
+            say(f"{study.name}: {study.trials} trials; watch them with: tuner status {quoted(study.name)} --watch")
+
+
+@app.command()
+def pause(name: Name, db: Db = HOME) -> None:
+    """Let no worker take trials of a study; those at work are saved and given back."""
+    with places.store(db) as tables:
+        tables.pause(tables.study(name), paused=True)
+    say(f"{name}: paused; go on with: tuner resume {quoted(name)}")
+
+
+@app.command()
+def resume(name: Name, db: Db = HOME) -> None:
+    """Let a paused study go on."""
+    with places.store(db) as tables:
+        tables.pause(tables.study(name), paused=False)
+    say(f"{name}: goes on when a worker is free")
+
+
+@app.command()
+def cancel(name: Name, db: Db = HOME) -> None:
+    """End a study now: what is queued or running is cancelled, what has ended stays."""
+    from tuner.trial import State
+
+    with places.store(db) as tables:
+        study = tables.study(name)
+        tables.cancel(study, "cancelled by a person")
+        cancelled = tables.counts(study)[State.CANCELLED]
+    say(f"{name}: {cancelled} of {study.trials} trials cancelled; `tuner extend` gives it new ones")
+
+
+@app.command()
+def priority(
+    name: Name, number: Annotated[int, typer.Argument(help="Higher goes first; 0 at the launch.", metavar="N")], db: Db = HOME
+) -> None:
+    """Work on a study before those of a lower priority."""
+    with places.store(db) as tables:
+        tables.prioritise(tables.study(name), number)
+    say(f"{name}: priority {number}")
+
+
+@app.command()
+def extend(name: Name, trials: Annotated[int, typer.Option("--trials", min=1, help="How many more.")], db: Db = HOME) -> None:
+    """Give a study more trials.
+
+    Workers go on with it; without any, `tuner run` with its file does.
+    """
+    with places.store(db) as tables:
+        study = tables.extend(tables.study(name), trials)
+    say(f"{name}: {study.trials} trials in all")
+
+
+@app.command()
+def delete(
+    name: Name,
+    db: Db = HOME,
+    home: Home = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Forget a study, in MLflow too."""
+    import shutil
+
+    from tuner import track
+
+    with places.store(db) as tables:
+        study = tables.study(name)
+        if not yes:
+            typer.confirm(f"Delete {name} with {study.trials} trials?", abort=True)
+        tables.delete(study)  # first, so that a tracker that is at work does not show it again
+        if places.has_mlflow(db):
+            places.use_mlflow_here()
+            track.remove(tables, study, places.mlflow_uri(db))
+        shutil.rmtree(places.home(db, home) / study.folder, ignore_errors=True)
+    say(f"{name}: deleted")
+
+
+def _work(supervisor: "Supervisor", tables: "Store", study: "Study", db: str | None) -> bool:
+    """Train until the study has ended; whether it was interrupted. A first Ctrl-C drains, a second ends at once."""
+    from tuner.screen import Screen
+
+    interrupts = 0
+
+    with _tracking(study, db), Screen(tables, study, out) as screen:
+
+        def interrupt(_number: int, _frame: "FrameType | None") -> None:
+            nonlocal interrupts
+            interrupts += 1
+            if interrupts > 1:
+                raise KeyboardInterrupt
+            supervisor.drain()
+            screen.drain()
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            supervisor.work(screen.tick)
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return interrupts > 0
+
+
+@contextmanager
+def _tracking(study: "Study", db: str | None) -> Iterator[None]:
+    """MLflow follows the study in a process of its own; at the end it is given time to catch up."""
+    from tuner.track import follow
+
+    if db is None:
+        yield
+        return
+    log = places.home(db) / "logs" / "track.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        tracker = subprocess.Popen(
+            [sys.executable, "-m", "tuner.track"], stdin=subprocess.PIPE, stdout=output, stderr=output,
+            env=places.mlflow_environment(), start_new_session=True,
+        )  # fmt: skip
+    assert tracker.stdin is not None
+    try:
+        tracker.stdin.write(follow.order(places.url(db), places.mlflow_uri(db), study.name))  # not in its command line
+        tracker.stdin.flush()
+        yield
+    finally:
+        tracker.stdin.close()
+        _catch_up(tracker, log)
+
+
+def _catch_up(tracker: "subprocess.Popen[bytes]", log: Path) -> None:
+    try:
+        with out.status("bringing MLflow up to date"):
+            code = tracker.wait(LAST_PASS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        tracker.kill()
+        code = tracker.wait()
+    if code:
+        complain(f"MLflow is not up to date (see {log}); nothing is lost: the next run brings it up to date")
+
+
+def _summary(tables: "Store", study: "Study") -> None:
+    """What came out, and where to look."""
+    study = tables.study(study.name)
+    counts = tables.counts(study)
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    out.print(Text(f"{study.name}: {', '.join(parts)}{'; stopped by ' + study.stopped if study.stopped else ''}"), soft_wrap=True)
+    if study.paused:
+        say(f"it was paused; let it go on with: tuner resume {quoted(study.name)}")
+    leaders = tables.leaders(study, 5)
+    if not leaders:
+        out.print(Text(f"no trial completed; see: tuner status {quoted(study.name)}"), soft_wrap=True)
+        return
+    out.print(_leaderboard(study, leaders))
+    out.print(Text(f"look further: tuner report {quoted(study.name)}, tuner ui, tuner best {quoted(study.name)}"), soft_wrap=True)
+
+
+def _leaderboard(study: "Study", leaders: "list[Row]") -> Table:
+    from tuner.screen import parameters
+
+    table = Table(box=None, header_style="dim", padding=(0, 1), expand=True)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column(study.spec.objective.metric, justify="right", no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    table.add_column("parameters", ratio=1, overflow="fold")
+    for row in leaders:
+        table.add_row(str(row.number), number(row.value), f"{row.parameters:,}", Text(parameters(row.params)))
+    return table

@@ -1,0 +1,112 @@
+"""Processes: the training child and the line to it, and who a worker is."""
+
+import math
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+
+from tuner.channel import Channel
+from tuner.store import Worker
+
+BUSY = 0.01  # of a core: a child that uses more works
+DUMP = 1.0  # seconds that a stalled child gets to write where it hangs
+LOG_TAIL = 4_000  # bytes of a child's log that are kept with a trial that failed
+FIRST_NAMESPACE = 4026531836  # the process namespace of a host itself; a container has one of its own
+
+
+class Child:
+    """The training process and the line to it."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        with theirs, log.open("ab") as output:
+            self._log_start = output.tell()
+            # A session of its own: Ctrl-C in the terminal reaches the supervisor only, which lets the child finish its epoch.
+            self.process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        self.channel = Channel(ours)
+        self._worked = self._looked = time.monotonic()
+        self._used = 0.0
+        self._killed_for = ""
+
+    def kill(self) -> None:
+        """End it at once and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()
+
+    def heard(self) -> None:
+        """Note that it reported."""
+        self._worked = time.monotonic()
+
+    def kill_if_stalled(self, limit: float) -> None:
+        """Kill it when it has neither reported nor used a processor for `limit` seconds; its stacks are in its log then."""
+        now = time.monotonic()
+        if now - self._looked >= limit / 10:
+            used = _processor_seconds(self.process.pid)
+            if used - self._used > BUSY * (now - self._looked):
+                self._worked = now
+            self._looked, self._used = now, used
+        if now - self._worked > limit:
+            self._killed_for = f"killed, as it did nothing for {limit:g} s"
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(DUMP)
+            self.process.kill()
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        with self.log.open("rb") as file:
+            file.seek(max(self._log_start, self.log.stat().st_size - LOG_TAIL))
+            return file.read().decode(errors="replace").replace("\0", "").strip()
+
+    def last_words(self) -> str:
+        """How the process ended, and the last line of its log."""
+        code = self.process.wait()
+        how = self._killed_for or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+        lines = self.tail().splitlines()
+        return f"{how}; its last line in {self.log}: {lines[-1].strip() if lines else 'nothing'}"
+
+
+def here(name: str = "", device: str = "") -> Worker:
+    """This process as a worker, or one device of it, under a name that no other has."""
+    host, process = _host(), psutil.Process()
+    label = "-".join(part for part in (name or socket.gethostname()[:40], device.replace(" ", "")) if part)
+    return Worker(f"{label[:55]}-{uuid.uuid4().hex[:8]}", host, process.pid, process.create_time(), device)
+
+
+def _host() -> str:
+    """Where process numbers mean the same: the host, or a container on it."""
+    namespace = Path("/proc/self/ns/pid")
+    number = namespace.stat().st_ino if namespace.exists() else FIRST_NAMESPACE
+    return socket.gethostname() if number == FIRST_NAMESPACE else f"{socket.gethostname()} {number}"
+
+
+def alive(worker: Worker) -> bool:
+    """Whether a worker of this host still runs."""
+    try:
+        return bool(abs(psutil.Process(worker.pid).create_time() - worker.process_started) < 1.0)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process and those it started have used of processors."""
+    total = 0.0
+    try:
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            times = one.cpu_times()
+            total += times.user + times.system
+    except psutil.NoSuchProcess:
+        return math.inf  # something has just ended: that is work
+    return total

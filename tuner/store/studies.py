@@ -1,0 +1,140 @@
+"""Studies: launched whole or not at all, steered, forgotten."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from tuner.errors import BadInput, StudyChanged, UnknownStudy
+from tuner.spec import MAX_TRIALS, StudySpec
+from tuner.store.database import Database
+from tuner.store.tables import Study, decode_study, study_table, trial_table
+from tuner.trial import State
+
+
+class Studies(Database):
+    """The verbs of people."""
+
+    def launch(self, spec: StudySpec, trials: int, facts: Mapping[str, Any], *, now: float | None = None) -> Study:
+        """Create the study and the rows of its budget, all or nothing; the study itself when it is there already.
+
+        Raises `StudyChanged` when a study of that name asks another question.
+        """
+        return self.launch_all([(spec, trials, facts)], now=now)[0]
+
+    def launch_all(
+        self, launches: Iterable[tuple[StudySpec, int, Mapping[str, Any]]], *, now: float | None = None
+    ) -> list[Study]:
+        """Create several studies, each with its trials and facts, as `launch` does: all of them or none."""
+        with self._write() as connection:
+            return [self._launch(connection, *launch, now) for launch in launches]
+
+    def _launch(
+        self, connection: sa.Connection, spec: StudySpec, trials: int, facts: Mapping[str, Any], now: float | None
+    ) -> Study:
+        insert = self._upsert(study_table).values(
+            name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
+            created=self._at(now), facts=json.dumps(facts),
+        )  # fmt: skip
+        study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
+        if study_id is not None:
+            _add_rows(connection, study_id, range(trials))
+        study = decode_study(connection.execute(sa.select(study_table).where(study_table.c.name == spec.name)).one())
+        if study.spec.identity != spec.identity:
+            raise StudyChanged(_what_changed(study.spec, spec))
+        return study
+
+    def study(self, name: str) -> Study:
+        """Raises `UnknownStudy`, naming those there are."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(study_table).where(study_table.c.name == name)).first()
+        if row is None:
+            names = ", ".join(study.name for study in self.studies()) or "none"
+            raise UnknownStudy(f"there is no study {name!r}; there are: {names}")
+        return decode_study(row)
+
+    def studies(self) -> list[Study]:
+        """All studies, oldest first."""
+        with self._read() as connection:
+            return [decode_study(row) for row in connection.execute(sa.select(study_table).order_by(study_table.c.id))]
+
+    def delete(self, study: Study) -> None:
+        """Forget a study with its trials, epochs and the views' records."""
+        with self._write() as connection:
+            connection.execute(study_table.delete().where(study_table.c.id == study.id))
+
+    def extend(self, study: Study, trials: int) -> Study:
+        """Add rows to the budget; a study that had stopped goes on."""
+        with self._write() as connection:
+            bigger = (
+                study_table.update()
+                .where(study_table.c.id == study.id, study_table.c.trials + trials <= MAX_TRIALS)
+                .values(trials=study_table.c.trials + trials, stopped="")
+                .returning(study_table.c.trials)
+            )
+            total = connection.scalar(bigger)
+            if total is None:
+                raise BadInput(f"--trials: {study.trials} + {trials} is more than {MAX_TRIALS}")
+            _add_rows(connection, study.id, range(total - trials, total))
+        return self.study(study.name)
+
+    def pause(self, study: Study, *, paused: bool) -> None:
+        """Let no trial of the study be claimed, or let them be claimed again."""
+        with self._write() as connection:
+            connection.execute(study_table.update().where(study_table.c.id == study.id).values(paused=paused))
+
+    def prioritise(self, study: Study, priority: int) -> None:
+        """Put the study before those of a lower priority."""
+        with self._write() as connection:
+            connection.execute(study_table.update().where(study_table.c.id == study.id).values(priority=priority))
+
+    def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
+        """End the study now: what is queued or runs is cancelled, and whoever holds it has lost its lease."""
+        self._end(study, reason, (State.QUEUED, State.RUNNING), now)
+
+    def stop(self, study: Study, reason: str, *, now: float | None = None) -> None:
+        """End the study early: what is still queued is cancelled, what runs may finish."""
+        self._end(study, reason, (State.QUEUED,), now)
+
+    def _end(self, study: Study, reason: str, states: Iterable[State], now: float | None) -> None:
+        c = trial_table.c
+        with self._write() as connection:
+            connection.execute(study_table.update().where(study_table.c.id == study.id).values(stopped=reason, paused=False))
+            connection.execute(
+                trial_table.update()
+                .where(c.study_id == study.id, c.state.in_(list(states)))
+                .values(state=State.CANCELLED, message=reason, ended=self._at(now), fence=c.fence + 1, lease_until=None)
+            )
+
+    def waiting(self, *, now: float | None = None) -> list[tuple[Study, int]]:
+        """The studies with a trial to claim, and how many of their trials are at work; in the order of their launch."""
+        s, t = study_table.c, trial_table.c
+        here, at = t.study_id == s.id, self._at(now)
+        queued = sa.exists().where(here, t.state == State.QUEUED)
+        lapsed = sa.exists().where(here, t.state == State.RUNNING, t.lease_until < at)
+        running = sa.select(sa.func.count()).where(here, t.state == State.RUNNING, t.lease_until >= at).scalar_subquery()
+        query = sa.select(study_table, running.label("running")).where(~s.paused, sa.or_(queued, lapsed)).order_by(s.id)
+        with self._read() as connection:
+            return [(decode_study(row), int(row.running)) for row in connection.execute(query)]
+
+
+def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:
+    rows = [{"study_id": study_id, "number": number, "state": State.QUEUED} for number in numbers]
+    connection.execute(trial_table.insert(), rows)
+
+
+def _what_changed(old: StudySpec, new: StudySpec) -> str:
+    """One line: which entries differ, and what to do."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    entries = [
+        f"{table}.{key}" if isinstance(after[table], dict) else table
+        for table in after
+        if before[table] != after[table]
+        for key in (sorted({*before[table], *after[table]}) if isinstance(after[table], dict) else [""])
+        if not key or before[table].get(key) != after[table].get(key)
+    ]
+    return (
+        f"the study {old.name!r} exists and differs in {', '.join(entries)}; write another `name` in the file to begin a "
+        "new study, `tuner extend` to give this one more trials, or `tuner delete` to forget it"
+    )

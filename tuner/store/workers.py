@@ -1,0 +1,58 @@
+"""Workers: who is there, when it was last seen, and what it holds."""
+
+import sqlalchemy as sa
+
+from tuner.store.database import Database
+from tuner.store.tables import Sighting, Worker, study_table, trial_table, worker_table
+from tuner.trial import State
+
+FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off
+
+_worker = [worker_table.c[name] for name in ("name", "host", "pid", "process_started", "device", "message")]
+
+
+class Workers(Database):
+    """The verbs on workers."""
+
+    def enlist(self, worker: Worker, *, now: float | None = None) -> None:
+        """Write a worker down, or that it was seen and what it says."""
+        row = {column.name: getattr(worker, column.name) for column in _worker}
+        insert = self._upsert(worker_table).values(**row, started=self._at(now), seen=self._at(now))
+        update = {"seen": self._at(now), "message": worker.message}
+        with self._write() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=update))
+
+    def strike_off(self, *, now: float | None = None) -> None:
+        """Forget the workers that have not been seen for a day and hold nothing."""
+        c = worker_table.c
+        with self._write() as connection:
+            connection.execute(worker_table.delete().where(c.seen < self._at(now) - FORGOTTEN, c.name.not_in(_owning())))
+
+    def owners(self, host: str) -> list[Worker]:
+        """The workers of a host that own running trials."""
+        c = worker_table.c
+        query = sa.select(*_worker).where(c.host == host, c.name.in_(_owning()))
+        with self._read() as connection:
+            return [Worker(*row) for row in connection.execute(query)]
+
+    def workers(self, *, now: float | None = None) -> list[Sighting]:
+        """All workers, the oldest first."""
+        c, t = worker_table.c, trial_table.c
+        query = sa.select(*_worker, (self._at(now) - c.seen).label("silence"), c.started).order_by(c.started, c.name)
+        running = (
+            sa.select(t.owner, study_table.c.name, t.number)
+            .join(study_table, study_table.c.id == t.study_id)
+            .where(t.state == State.RUNNING)
+            .order_by(t.study_id, t.number)
+        )
+        with self._read() as connection:
+            held: dict[str, list[tuple[str, int]]] = {}
+            for owner, study, number in connection.execute(running):
+                held.setdefault(owner, []).append((study, number))
+            rows = connection.execute(query).all()
+        return [Sighting(Worker(*row[:-2]), row.silence, row.started, held.get(row.name, [])) for row in rows]
+
+
+def _owning() -> sa.Select[tuple[str | None]]:
+    """The names of those that own running trials."""
+    return sa.select(trial_table.c.owner).where(trial_table.c.state == State.RUNNING, trial_table.c.owner.is_not(None))
