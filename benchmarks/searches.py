@@ -94,8 +94,10 @@ class Searched:
         return 3600 * len(self.trials) / self.seconds
 
     def best(self, until: float | None = None) -> Ended:
-        """The best of the trials that had ended by then."""
+        """The best of the trials that had ended by then; ends the benchmark when there is none."""
         counted = [trial for trial in self.trials if trial.value is not None and (until is None or trial.at <= until)]
+        if not counted:
+            raise SystemExit("no trial ended in the time that it was given")
         return max(counted, key=lambda trial: trial.value or 0.0)
 
 
@@ -107,6 +109,7 @@ def study(question: dict[str, Any], trials: int, **changes: Any) -> StudySpec:
 def ours(spec: StudySpec, folder: Path, data: Path | None, seconds: float | None = None) -> Searched:
     """`tuner run` with MLflow in an empty folder; after `seconds` it is told to stop."""
     file = _written(spec, folder)
+    _warm("tuner.cli", "tuner.worker", "tuner.lanes", "tuner.track.door")
     command = ["-m", "tuner.cli", "run", str(file), "--db", str(folder)]
     started, gone = _process([*command, *(["--data", str(data)] if data else [])], folder, seconds)
     tables = Store(f"sqlite:///{folder / 'tuner.db'}")
@@ -117,8 +120,9 @@ def ours(spec: StudySpec, folder: Path, data: Path | None, seconds: float | None
 
 
 def peer(name: str, spec: StudySpec, folder: Path, data: Path | None, seconds: float) -> Searched:
-    """The peer `benchmarks.peers.<name>`; none of its trials begins `seconds` after it loaded, or beyond the study's budget."""
+    """The peer `benchmarks.peers.<name>`; it begins trials for `seconds` after it has loaded, at most those of the study."""
     file, answer = _written(spec, folder), folder / "answer.json"
+    _warm(f"benchmarks.peers.{name}")
     command = ["-m", f"benchmarks.peers.{name}", str(file), str(seconds), str(answer)]
     started, gone = _process([*command, *([str(data)] if data else [])], folder)
     said = json.loads(answer.read_text())
@@ -126,9 +130,10 @@ def peer(name: str, spec: StudySpec, folder: Path, data: Path | None, seconds: f
     return Searched(started, said["begun"], gone, trials)
 
 
-def warm(modules: list[str]) -> None:
+def _warm(*modules: str) -> None:
     """Import modules in a process that is not counted: the first import of all compiles them."""
-    subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], env=_environment(), check=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], env=_environment(), check=True, **quiet)
 
 
 def _written(spec: StudySpec, folder: Path) -> Path:

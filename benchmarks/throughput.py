@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import describe
-from benchmarks.searches import ASHA, CONVNET, DIGITS, LENET, MNIST, Searched, ours, peer, study, warm
+from benchmarks.searches import ASHA, CONVNET, DIGITS, LENET, MNIST, Searched, ours, peer, study
 
 BUSY = 85.0  # percent of the lanes
 
@@ -84,13 +84,12 @@ def searched(name: str, case: Case, given: Options, folder: Path) -> tuple[Searc
     train = case.question["train"]
     mine = study({**case.question, **case.changes}, given.trials or case.trials, train={**train, "lanes": case.lanes})
     its = study({**case.question, **case.changes}, given.trials or case.their_trials, train={**train, "lanes": "off"})
-    solo = case.against == "solo"
-    warm(["tuner.cli", "tuner.worker", "tuner.lanes", "tuner.solo", "tuner.track.door"])
     first = ours(mine, folder / "ours", data)
     show(name, "ours", first)
-    if not solo:
-        warm([f"benchmarks.peers.{case.against}"])
-    second = ours(its, folder / "theirs", data) if solo else peer(case.against, its, folder / "theirs", data, given.seconds)
+    if case.against == "solo":
+        second = ours(its, folder / "theirs", data)
+    else:
+        second = peer(case.against, its, folder / "theirs", data, given.seconds)
     show("", case.against, second)
     return first, second
 
