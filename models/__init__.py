@@ -152,6 +152,7 @@ _CONVOLUTIONS = {
     "normalisation": Limits("none", choices=NORMALISATIONS, shapes=True),
     "norm_momentum": _MOMENTUM,
 }
+_IN_LANES = {"activation": "chosen", "initial": "drawn"}
 _UNITS = Limits(64, 1, 100_000, shapes=True)
 
 NETWORKS: Mapping[str, Network] = {
@@ -166,7 +167,7 @@ NETWORKS: Mapping[str, Network] = {
         per_layer={"width": "depth"},
         beyond_backprop=("dropout", "l1", "l2", *AUGMENTATION),
         linear="depth",
-        in_lanes={"width": "padded", "activation": "chosen", "bias": "chosen", "initial": "drawn"},
+        in_lanes={**_IN_LANES, "width": "padded", "bias": "chosen"},
     ),
     "lenet": Network(
         plan=lenet.plan,
@@ -180,6 +181,7 @@ NETWORKS: Mapping[str, Network] = {
             **_EVERY,
         },
         convolutional=True,
+        in_lanes={**_IN_LANES, "bias": "chosen"},
     ),
     "convnet": Network(
         plan=convnet.plan,
@@ -192,6 +194,7 @@ NETWORKS: Mapping[str, Network] = {
         },
         per_layer={**dict.fromkeys(convnet.OF_CONVOLUTIONS, "convolutions"), "units": "dense"},
         convolutional=True,
+        in_lanes=_IN_LANES,
     ),
     "chain": Network(
         plan=convnet.plan_chain,
@@ -210,6 +213,7 @@ NETWORKS: Mapping[str, Network] = {
             {**dict.fromkeys((*convnet.OF_CONVOLUTIONS, "norm_momentum"), convnet.CONVOLUTION), "units": convnet.LINEAR},
         ),
         convolutional=True,
+        in_lanes=_IN_LANES,
     ),
     "resnet": Network(
         plan=resnet.plan,
@@ -222,5 +226,6 @@ NETWORKS: Mapping[str, Network] = {
             **_EVERY,
         },
         convolutional=True,
+        in_lanes=_IN_LANES,
     ),
 }

@@ -30,6 +30,19 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
 )
 
 
+def several(names: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several names of the table. Raises ValueError when one is not in it."""
+    found = (names,) if isinstance(names, str) else tuple(names)
+    if not found or not set(found) <= set(ACTIVATIONS):
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {names!r}")
+    return found
+
+
+def plain(names: Sequence[str]) -> str | list[str]:
+    """What `several` was given, as plain JSON."""
+    return names[0] if len(names) == 1 else list(names)
+
+
 def chosen(u: tf.Tensor, names: Sequence[str], choice: tf.Tensor) -> tf.Tensor:
     """σ(u) with the activation whose place in `names` is `choice`, which broadcasts against `u`.
 

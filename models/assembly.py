@@ -65,7 +65,7 @@ class _Network:
         return layers.FullyConnected(
             piece.units,
             activation=piece.activation,
-            use_bias="either" if "bias" in self._tensors else piece.bias,
+            use_bias=piece.bias,
             initial=self.params["initial"],
             inputs_of=before,
             units_of=self._before,

@@ -32,7 +32,7 @@ class Full:
 
     units: int
     activation: str = "linear"
-    bias: bool = True
+    bias: bool | str = True  # "either": lanes have it or not
     named: str = ""
 
 
@@ -44,7 +44,7 @@ class Conv:
     kernel: int
     stride: int = 1
     padding: Padding = "same"
-    bias: bool = True
+    bias: bool | str = True  # "either": lanes have it or not
     activation: str = "linear"
     later: bool = False
 
@@ -139,11 +139,11 @@ def _step(piece: Piece, shape: Shape, places: Counter[str]) -> Measure:
     """One piece; `places` counts convolutions and poolings, so that a message can say which one."""
     match piece:
         case Full(units, bias=bias):
-            return _made((units,), (math.prod(shape) + bias) * units)
+            return _made((units,), (math.prod(shape) + bool(bias)) * units)
         case Conv(filters, kernel, stride, padding, bias):
             channels = _image(shape)[2]
             size = _smaller("convolution", shape, kernel, stride, padding, places)
-            return _made((*size, filters), (kernel * kernel * channels + bias) * filters)
+            return _made((*size, filters), (kernel * kernel * channels + bool(bias)) * filters)
         case Pool(kind, size):
             return _made((*_smaller(f"{kind} pooling", shape, size, size, "valid", places), shape[2]), 0)
         case GlobalPool():

@@ -9,7 +9,7 @@ from tuner import data as sources
 from tuner.lanes import Lanes
 from tuner.solo import Solo
 from tuner.space import Space
-from tuner.spec import parse
+from tuner.spec import Choice, parse, values
 from tuner.trial import Trial
 
 EPOCHS = 3
@@ -104,7 +104,7 @@ def test_a_lane_augments_its_images_as_its_trial_does_alone(digits, pruner):
 
 
 CONVOLUTIONAL = {
-    "lenet": {"kernel": 3, "preset": "lenet5"},
+    "lenet": {"kernel": 3, "preset": "lenet5", "bias": [True, False]},
     "convnet": {"filters": 4, "normalisation": "batch", "norm_momentum": {"float": [0.5, 0.9]}},
     "chain": {"kind": {"choice": ["convolution", "linear"], "per_layer": True}, "filters": 4, "normalisation": "group"},
     "resnet": {"depth": 8, "width_factor": 0.25, "norm_momentum": {"float": [0.5, 0.9]}},
@@ -115,10 +115,16 @@ CONVOLUTIONAL = {
 @pytest.mark.parametrize("model", CONVOLUTIONAL)
 def test_a_convolutional_network_trains_in_a_lane_as_it_does_alone(digits, model, pruner):
     """A third trial comes into a lane that another has left."""
-    spec = study({**CONVOLUTIONAL[model], "dropout": {"float": [0.0, 0.5]}}, model=model, pruner=pruner)
+    choices = {"activation": ["relu", "tanh"], "initial": ["auto", "orthogonal"]}
+    spec = study({**CONVOLUTIONAL[model], **choices, "dropout": {"float": [0.0, 0.5]}}, model=model, pruner=pruner)
     space = Space(spec)
-    given = {"kind_1": "convolution", "kind_2": "linear", "norm_momentum": 0.8, "learning_rate": 1e-3}
-    trials = [Trial(n, space.choose(lambda d, n=n: 0.1 * n if d.name == "dropout" else given[d.name]), seed=n) for n in range(3)]
+    fixed = {"kind_1": "convolution", "kind_2": "linear", "norm_momentum": 0.8, "learning_rate": 1e-3}
+
+    def given(dimension, n):
+        several = isinstance(dimension.parameter, Choice) and dimension.name not in fixed
+        return values(dimension.parameter)[n % 2] if several else {**fixed, "dropout": 0.1 * n}[dimension.name]
+
+    trials = [Trial(n, space.choose(lambda dimension, n=n: given(dimension, n)), seed=n) for n in range(3)]
     found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
     for trial in trials:
         alone.add(trial)

@@ -258,8 +258,8 @@ class _Pack:
         space, varying = self._packing.space, self._packing.varying
         params = {**space.network.defaults(), **dict(self._form.network)}  # type: ignore[union-attr]
         for name, kind in space.network.in_lanes.items():  # type: ignore[union-attr]
-            if name in varying and kind == "chosen" and isinstance(params[name], str):
-                params[name] = self._packing.choices(name)
+            if name in varying and kind == "chosen":
+                params[name] = "either" if isinstance(params[name], bool) else self._packing.choices(name)
         build = models.load(space.spec.model.name)
         return build(params, data.facts.input_shape, data.facts.outputs, varying, self.K, shared=self._aligned)
 

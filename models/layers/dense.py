@@ -1,13 +1,13 @@
 """Fully connected layers, what leads to them, and an activation on its own."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import keras
 import keras.ops as ops
 
-from models.activations import ACTIVATIONS
+from models.activations import ACTIVATIONS, chosen, plain, several
 from models.layers.base import Layer, Shape, Tensor, arguments
 from models.layers.weighted import Weighted, weighted_arguments
 from models.shapes import whole
@@ -104,25 +104,36 @@ class Flatten(Layer):
 
 @keras.saving.register_keras_serializable(package="tuner")
 class Activation(Layer):
-    """x' = σ(x), for an activation that does not follow a kernel at once. Raises ValueError when it is not in the table."""
+    """x' = σ(x), for an activation that does not follow a kernel at once.
 
-    def __init__(self, activation: str, **layer: Any) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+    Several activations make their choice a hyper-parameter, as in `Weighted`. Raises ValueError when one is not in the table.
+    """
+
+    def __init__(self, activation: str | Sequence[str], **layer: Any) -> None:
+        self.activations = several(activation)
         super().__init__(**layer)
-        self.activation = activation
+
+    @property
+    def activation(self) -> str:
+        """The only activation, or the first of several."""
+        return self.activations[0]
 
     def build(self, input_shape: Shape) -> None:
-        """Nothing to create."""
+        """Create the choice, if there is one."""
         self.within(input_shape)
+        if len(self.activations) > 1:
+            self.add_hyper("activation", 0)
 
     def call(self, x: Tensor) -> Tensor:
-        """The shape of `x`."""
-        return ACTIVATIONS[self.activation].function(x)
+        """The shape of `x`, with the lanes in front where they choose."""
+        if len(self.activations) == 1:
+            return ACTIVATIONS[self.activation].function(x)
+        x = self.fill(self.face(x))
+        return chosen(x, self.activations, self.spread(keras.ops.convert_to_tensor(self.hyper["activation"]), len(x.shape)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The same."""
-        return input_shape
+        """The same, with the lanes in front where they choose."""
+        return input_shape if len(self.activations) == 1 else self.laned(*self.within(input_shape))
 
     def to_keras(self) -> keras.layers.Activation:
         """The Keras layer. Raises ValueError with lanes."""
@@ -135,4 +146,4 @@ class Activation(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {**super().get_config(), "activation": self.activation}
+        return {**super().get_config(), "activation": plain(self.activations)}

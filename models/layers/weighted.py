@@ -34,14 +34,12 @@ class Weighted(Layer):
         activation: str | Sequence[str] = "linear",
         use_bias: bool | str = True,
         initial: str = "auto",
-        leads_to: str | None = None,
+        leads_to: str | Sequence[str] | None = None,
         l1: float | None = None,
         l2: float | None = None,
         **layer: Any,
     ) -> None:
-        self.activations = (activation,) if isinstance(activation, str) else tuple(activation)
-        if not self.activations or not set(self.activations) <= set(activations.ACTIVATIONS):
-            raise ValueError(f"activation must be one of {', '.join(activations.ACTIVATIONS)}; got {activation!r}")
+        self.activations = activations.several(activation)
         if initial not in ("auto", *INITIALS):
             raise ValueError(f"initial must be one of auto, {', '.join(INITIALS)}; got {initial!r}")
         super().__init__(**layer)
@@ -89,9 +87,10 @@ class Weighted(Layer):
         initial = params.get("initial", self.initial)
         if initial != "auto":
             return str(initial)
-        several = len(self.activations) > 1
-        sigma = params.get("activation", self.activation) if several else self.leads_to or self.activation
-        return activations.ACTIVATIONS[sigma].initial
+        sigma = self.leads_to or self.activations
+        if isinstance(sigma, str):
+            return activations.ACTIVATIONS[sigma].initial
+        return activations.ACTIVATIONS[params.get("activation", sigma[0]) if len(sigma) > 1 else sigma[0]].initial
 
     @property
     def activation(self) -> str:
@@ -150,8 +149,8 @@ class Weighted(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        activation = self.activation if len(self.activations) == 1 else list(self.activations)
-        mine = {"activation": activation, "use_bias": self.use_bias, "initial": self.initial, "leads_to": self.leads_to}
+        sigma = activations.plain(self.activations)
+        mine = {"activation": sigma, "use_bias": self.use_bias, "initial": self.initial, "leads_to": self.leads_to}
         return {**super().get_config(), **mine, **self._penalties}
 
 
