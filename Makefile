@@ -26,6 +26,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.layers
 	$(BIN)/python -m benchmarks.optimizer_step
+	$(BIN)/python -m benchmarks.scale
 
 throughput quality: .venv/.bench
 	$(BIN)/python -m benchmarks.$@ $(if $(MNIST),--mnist $(MNIST)) $(ARGS)

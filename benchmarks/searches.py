@@ -36,7 +36,7 @@ MNIST: dict[str, Any] = {
     "train": {"epochs": 10},
     "search": {
         "depth": {"int": [1, 3]},
-        "width": {"choice": [64, 128, 256, 512], "per_layer": True},
+        "width": {"int": [32, 512], "log": True},
         "activation": ["relu", "tanh", "gelu"],
         "dropout": {"float": [0.0, 0.5]},
         "batch_size": [32, 64, 128],

@@ -289,6 +289,43 @@ def test_validate_prints_what_was_understood(tmp_path: Path) -> None:
     assert tuner(tmp_path, "validate", "small.toml").returncode == 0
 
 
+STRUCTURE = """
+data = "digits"
+model = "convnet"
+objective = "val_accuracy"
+budget = 2
+enqueue = [{kernel = 5, convolutions = 2}, {kernel = 3, convolutions = 1}]
+[train]
+epochs = 1
+[search]
+convolutions = {int = [1, 2]}
+filters = {choice = [2, 4], per_layer = true}
+kernel = [3, 5]
+padding = "valid"
+dense = 0
+"""
+
+
+def test_validate_prints_a_family_of_networks_with_its_ends(tmp_path: Path) -> None:
+    write(tmp_path, STRUCTURE)
+    told = tuner(tmp_path, "validate", "small.toml").stdout
+    assert "filters_2: 2, 4 when convolutions is 2" in told
+    # By hand: 5×5 leaves 4×4, pooled 2×2, of 2 filters; 3×3 leaves 6×6, pooled 3×3, of 4.
+    assert f"smallest network  {26 * 2 + 9 * 10} weights, about " in told
+    assert f"largest network   {10 * 4 + 37 * 10} weights, about " in told
+
+
+@pytest.mark.slow
+def test_an_impossible_network_costs_no_training_and_is_reported(tmp_path: Path) -> None:
+    write(tmp_path, STRUCTURE)
+    done = tuner(tmp_path, "run", "small.toml")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(tuner(tmp_path, "status", "small", "--json").stdout)
+    assert (status["complete"], status["pruned"], status["failed"], status["not_yet_in_mlflow"]) == (1, 1, 0, 0)
+    page = Path(tmp_path, tuner(tmp_path, "report", "small").stdout.strip()).read_text()
+    assert "convolution 2: 5×5 with padding valid does not fit into 2×2" in page
+
+
 def test_validate_prints_the_own_parameters_of_a_method_in_one_line(tmp_path: Path) -> None:
     write(tmp_path, 'data = "digits"\n[search]\noptimizer = ["momentum", "sgd"]\nwidth = [8, 16]\n')
     told = tuner(tmp_path, "validate", "small.toml").stdout

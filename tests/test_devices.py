@@ -75,17 +75,18 @@ def test_several_devices_end_exactly_the_budget(store: Store, tmp_path: Path) ->
 
 def test_a_study_that_cannot_be_begun_here_holds_up_no_other(tables: Store, tmp_path: Path) -> None:
     bad, good = launch(tables, "unreadable"), launch(tables, "good")
-    workers, (device,) = crew(tables, tmp_path, "unreadable")
+    workers, _ = crew(tables, tmp_path, "unreadable")
     workers.work(until_idle=True)
     assert tables.counts(bad)[State.QUEUED] == 3
     assert tables.counts(good)[State.COMPLETE] == 3
-    assert device._worker.message == "unreadable cannot be begun here: data.source: gone"
+    (seen,) = tables.workers()
+    assert seen.worker.message == "unreadable cannot be begun here: data.source: gone"
 
 
 def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succeed(tables: Store, tmp_path: Path) -> None:
     unlucky = {"search": {"width": 13, "learning_rate": {"float": [0.01, 0.1]}}}
     study = launch(tables, "burnt", 8, **unlucky)
-    workers, (device,) = crew(tables, tmp_path)
+    workers, _ = crew(tables, tmp_path)
     workers.work(until_idle=True)
     assert tables.counts(study)[State.FAILED] == 8  # it is the study's fault
     assert not workers.quarantined
@@ -93,13 +94,13 @@ def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succee
     good = launch(tables, "good", 2)
     workers.work(until_idle=True)
     study = tables.extend(good, 10)
-    workers, (device,) = crew(tables, tmp_path, "broken")
+    workers, _ = crew(tables, tmp_path, "broken")
     workers.work(until_idle=True)
     assert workers.quarantined == [f"quarantined: {SUSPECT} trials of good in a row failed here, others succeeded"]
     counts = tables.counts(study)
     assert (counts[State.FAILED], counts[State.QUEUED]) == (SUSPECT, 10 - SUSPECT)
     assert {row.failure for row in tables.trials(study, states=[State.FAILED])} == {Failure.ERROR}
-    assert device.quarantine == workers.quarantined[0]
+    assert workers.quarantined == [seen.worker.message for seen in tables.workers() if seen.worker.message]
 
 
 def test_devices_are_numbers_of_visible_gpus_or_the_processor() -> None:

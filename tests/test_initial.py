@@ -53,6 +53,13 @@ def test_auto_is_what_suits_the_activation(activation, kind):
     np.testing.assert_array_equal(layer.kernel, draw(kind, key(5, WEIGHTS, 0), (4, 3)).astype("float32"))
 
 
+def test_auto_looks_through_a_normalisation_to_the_activation_behind_it():
+    layer = Convolution(3, 2, leads_to="relu")
+    layer.build((None, 4, 4, 2))
+    layer.initialise([key(5, WEIGHTS, 0)])
+    np.testing.assert_array_equal(layer.kernel, draw("he_normal", key(5, WEIGHTS, 0), (2, 2, 2, 3)).astype("float32"))
+
+
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "selu", "gelu", "tanh"])
 def test_the_signal_neither_dies_nor_explodes_in_twenty_layers(activation):
     layers = [FullyConnected(128, activation=activation) for _ in range(20)]

@@ -8,6 +8,7 @@ from tests.test_solo import epochs_of
 from tuner import data as sources
 from tuner.lanes import Lanes
 from tuner.solo import Solo
+from tuner.space import Space
 from tuner.spec import parse
 from tuner.trial import Trial
 
@@ -15,10 +16,10 @@ EPOCHS = 3
 ACTIVATIONS = ["relu", "tanh", "gelu", "sigmoid"]
 
 
-def study(search, *, pruner="none", **train):
+def study(search, *, model="mlp", pruner="none", **train):
     """A study of digits in batches of 128 that leave a rest: three epochs of 9 steps."""
     space = {"learning_rate": {"float": [1e-5, 1.0], "log": True}, "batch_size": 128, **search}
-    return parse({"name": "test", "train": {"epochs": EPOCHS, **train}, "pruner": pruner, "search": space})
+    return parse({"name": "test", "model": model, "train": {"epochs": EPOCHS, **train}, "pruner": pruner, "search": space})
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,28 @@ def test_a_lane_augments_its_images_as_its_trial_does_alone(digits, pruner):
     for trial in trials:
         alone.add(trial)
         check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+
+
+CONVOLUTIONAL = {
+    "lenet": {"kernel": 3, "preset": "lenet5"},
+    "convnet": {"filters": 4, "normalisation": "batch", "norm_momentum": {"float": [0.5, 0.9]}},
+    "chain": {"kind": {"choice": ["convolution", "linear"], "per_layer": True}, "filters": 4, "normalisation": "group"},
+    "resnet": {"depth": 8, "width_factor": 0.25, "norm_momentum": {"float": [0.5, 0.9]}},
+}
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+@pytest.mark.parametrize("model", CONVOLUTIONAL)
+def test_a_convolutional_network_trains_in_a_lane_as_it_does_alone(digits, model, pruner):
+    """A third trial comes into a lane that another has left."""
+    spec = study({**CONVOLUTIONAL[model], "dropout": {"float": [0.0, 0.5]}}, model=model, pruner=pruner)
+    space = Space(spec)
+    given = {"kind_1": "convolution", "kind_2": "linear", "norm_momentum": 0.8, "learning_rate": 1e-3}
+    trials = [Trial(n, space.choose(lambda d, n=n: 0.1 * n if d.name == "dropout" else given[d.name]), seed=n) for n in range(3)]
+    found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
+    for trial in trials:
+        alone.add(trial)
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)], rtol=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", FAMILIES["all"])

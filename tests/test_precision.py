@@ -81,8 +81,8 @@ def test_a_precision_that_is_none_is_refused():
 @pytest.mark.parametrize("precision", HALVES)
 def test_networks_compute_in_half_and_answer_in_single(name, precision, policy):
     policy(precision)
-    model = load(name)(NETWORKS[name].defaults(), (8, 8, 1), 3)
-    assert model(np.ones((2, 8, 8, 1), "float32")).dtype == tf.float32
+    model = load(name)(NETWORKS[name].defaults(), (16, 16, 1), 3)
+    assert model(np.ones((2, 16, 16, 1), "float32")).dtype == tf.float32
     assert {layer.compute_dtype for layer in model.layers[1:-1]} == {precision.removeprefix("mixed_")}
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
 

@@ -19,12 +19,13 @@ from optuna.trial import TrialState
 from tests.conftest import study_spec
 from tuner import review as reviews
 from tuner import screen
+from tuner.dimension import Dimension
 from tuner.errors import BadInput, UnknownStudy
 from tuner.owners import own, short
 from tuner.review import Review, choices
 from tuner.review.looks import clipped
 from tuner.review.plots import LINES, POINTS
-from tuner.space import Dimension, Space
+from tuner.space import Space
 from tuner.spec import FloatRange, IntRange, parse, values
 from tuner.store import Progress, Store, Study
 from tuner.trial import Epoch, Failure, Outcome, Params, State, Value
@@ -281,6 +282,7 @@ def test_a_database_without_tables_holds_no_studies(tmp_path: Path) -> None:
 
 FIRST_DRAWN = {
     "history": 1, "curves": 1, "choices": 1, "importance": 3, "edf": 3, "slice": 3, "contour": 60, "parallel": 3, "timeline": 1,
+    "contrast": math.inf,  # no choice beside the depth shapes the network here; see below
 }  # fmt: skip
 
 
@@ -323,6 +325,25 @@ def test_learning_curves_show_the_best_trial_on_top_and_pruned_ones_dimmed(small
     assert set(traces[-1].customdata) == {review.best.row.number, None}
     assert traces[0].opacity < traces[-1].opacity
     assert len(set(traces[0].customdata) - {None}) == Counter(row.state for row in review.rows)[State.PRUNED]
+
+
+def test_a_contrast_joins_the_best_of_every_depth_with_and_without_residuals(tables: Store) -> None:
+    search = {"depth": [8, 20, 32], "residual": [True, False]}
+    study = launch(tables, 6, model="resnet", search=search)
+    reached = {(8, True): 0.8, (20, True): 0.9, (32, True): 0.95, (8, False): 0.7, (20, False): 0.2}
+    for (depth, residual), value in reached.items():
+        metrics = [{"val_accuracy": value, "val_loss": 1.0}]
+        end(tables, study, {"depth": depth, "residual": residual}, metrics, Outcome(State.COMPLETE, value=value))
+    metrics = [{"val_accuracy": 0.3, "val_loss": 1.0}]
+    end(tables, study, {"depth": 20, "residual": False}, metrics, Outcome(State.PRUNED, value=0.3))
+    review = reviews.load(tables, study)
+    plot = reviews.plot(review, "contrast")
+    joined = {t.name: list(zip(t.x, t.y, strict=True)) for t in plot.parts["contrast-depth-residual"].data if t.mode == "lines"}
+    assert joined == {
+        "residual true": [(8, 0.8), (20, 0.9), (32, 0.95)],
+        "residual false": [(8, 0.7), (20, 0.3)],
+    }
+    assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
 
 
 def test_contours_are_few_pairs_and_slices_few_parameters(small_and_large: dict[int, Review]) -> None:
@@ -675,6 +696,22 @@ def test_a_study_without_complete_trials_has_a_page(tables: Store, outcomes: lis
     text = Page(reviews.render(reviews.load(tables, study), at=LAUNCHED)).text
     assert "No trial has completed yet" in text
     assert ("All failed trials" in text) == (outcomes[0][0] is State.FAILED)
+
+
+def test_a_trial_that_was_impossible_is_listed_with_its_reason(tables: Store) -> None:
+    study = launch(tables, 2)
+    end(tables, study, {"width": 4}, [], Outcome(State.PRUNED, message="convolution 2: 5×5 does not fit into 4×4"))
+    end(
+        tables,
+        study,
+        {"width": 5},
+        [{"val_accuracy": 0.5, "val_loss": 1.0}],
+        Outcome(State.PRUNED, value=0.5, message="hopeless"),
+    )
+    text = Page(reviews.render(reviews.load(tables, study), at=LAUNCHED)).text
+    assert "All impossible trials" in text
+    assert "convolution 2: 5×5 does not fit into 4×4" in text
+    assert "hopeless" not in text
 
 
 def test_names_messages_and_choices_are_escaped(tables: Store, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from models import AUGMENTATION, NETWORKS
 from tests.conftest import study_spec
+from tuner.dimension import Dimension
 from tuner.errors import BadInput
-from tuner.space import Dimension, Scheduled, Space, check
+from tuner.family import Family, check
+from tuner.space import Scheduled, Space
 from tuner.spec import contains, values
 
 LAYERED = {
@@ -145,9 +147,9 @@ def test_a_method_has_the_parameters_that_mean_something_to_it() -> None:
 
 def test_a_full_batch_method_is_one_of_all_rows() -> None:
     small = space({"width": {"int": [4, 6]}, "optimizer": "armijo"})
-    check(small, (8, 8, 1), 10, 50)  # fewer than a batch has by default
+    check(family(small, rows=50))  # fewer than a batch has by default
     with pytest.raises(BadInput, match="GiB"):
-        check(small, (8, 8, 1), 10, 10**9)
+        check(family(small, rows=10**9))
     params = {"width": 4, "optimizer": "armijo"}
     assert small.signature({**params, "batch_size": 8}) == small.signature(params)
 
@@ -191,14 +193,16 @@ def test_what_is_a_methods_own_exists_with_the_method_and_reaches_it() -> None:
     assert space({"width": 8}).configuration({"width": 8}).schedule is None
 
 
+def family(made: Space, shape: tuple[int, ...] = (8, 8, 1), rows: int = 900) -> Family:
+    return Family(made, shape, 10, rows)
+
+
 def test_network_sizes_follow_the_formula() -> None:
-    made = space({"width": {"int": [4, 128]}, "depth": {"int": [0, 2]}})
-    low, high = made.extremes()
-    smallest, largest = (made.network_size(params, (8, 8, 1), 10, 1000) for params in (low, high))
-    assert smallest is not None
-    assert largest is not None
-    assert smallest.parameters == 65 * 10
-    assert largest.parameters == 65 * 128 + 129 * 128 + 129 * 10
+    made = family(space({"width": {"int": [4, 128]}, "depth": {"int": [0, 2]}}))
+    assert made.smallest is not None
+    assert made.largest is not None
+    assert made.smallest.parameters == 65 * 10
+    assert made.largest.parameters == 65 * 128 + 129 * 128 + 129 * 10
 
 
 @pytest.mark.parametrize(
@@ -210,25 +214,118 @@ def test_network_sizes_follow_the_formula() -> None:
 )
 def test_what_can_never_train_is_refused(search: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput) as refused:
-        check(space(search), (8, 8, 1), 10, rows=900)
+        check(family(space(search)))
     assert str(refused.value).startswith(said)
 
 
 def test_only_images_are_augmented() -> None:
     augmented = space({"shift": {"float": [0.0, 0.2]}})
-    check(augmented, (8, 8, 1), 10, rows=900)
+    check(family(augmented))
     with pytest.raises(
         BadInput, match=r"^search\.shift: only images can be augmented, and these rows are of 13 numbers; remove it$"
     ):
-        check(augmented, (13,), 10, rows=900)
+        check(family(augmented, (13,)))
 
 
 def test_a_grid_too_large_to_search_is_refused() -> None:
     wide = {"width": {"int": [1, 100], "per_layer": True}, "depth": {"int": [1, 50]}}
     with pytest.raises(BadInput, match=r"sampler\.name: a grid of .* configurations; allowed are 1,000,000"):
-        check(space(wide, sampler="grid"), (8, 8, 1), 10, rows=900)
+        check(family(space(wide, sampler="grid")))
 
 
 def test_the_ends_of_every_dimension_are_of_it() -> None:
     for dimension in space(LAYERED).dimensions:
         assert all(contains(dimension.parameter, value) for value in values(dimension.parameter))
+
+
+CONVOLUTIONS = {
+    "convolutions": {"int": [0, 2]},
+    "filters": {"choice": [4, 8], "per_layer": True},
+    "padding": ["same", "valid"],
+    "dense": {"int": [0, 1]},
+    "units": [16, 32],
+}
+CHAIN = {
+    "depth": {"int": [1, 3]},
+    "kind": {"choice": ["convolution", "linear"], "per_layer": True},
+    "filters": {"choice": [4, 8], "per_layer": True},
+    "units": {"choice": [16, 32], "per_layer": True},
+    "normalisation": ["none", "batch"],
+}
+
+
+def test_what_a_layer_has_exists_with_the_layer() -> None:
+    made = space(CONVOLUTIONS, model="convnet")
+    assert {d.name: dict(d.when) for d in made.dimensions if d.parents} == {
+        "filters_1": {"convolutions": (1, 2)},
+        "filters_2": {"convolutions": (2,)},
+        "padding": {"convolutions": (1, 2)},
+        "units": {"dense": (1,)},
+    }
+    assert made.size == len(list(enumerated(made.dimensions, {}))) == (1 + 2 * 2 + 2 * 2 * 2) * (1 + 2)
+
+
+def test_a_chain_is_convolutions_and_then_linear_layers() -> None:
+    made = space(CHAIN, model="chain")
+    configurations = list(enumerated(made.dimensions, {}))
+    assert made.size == len(configurations)
+    assert [made.nth(index) for index in range(len(configurations))] == configurations
+    seen = set()
+    for params in configurations:
+        kinds = [params.get(f"kind_{layer}") for layer in range(1, params["depth"] + 1)]
+        convolutions = next((i for i, kind in enumerate(kinds) if kind == "linear"), len(kinds))
+        assert kinds[:convolutions] == ["convolution"] * convolutions
+        assert kinds[convolutions + 1 :] == [None] * (len(kinds) - convolutions - 1)
+        assert {name for name in params if name.startswith("filters")} == {f"filters_{i + 1}" for i in range(convolutions)}
+        linear = range(convolutions, params["depth"])
+        assert {name for name in params if name.startswith("units")} == {f"units_{i + 1}" for i in linear}
+        assert ("normalisation" in params) == (convolutions > 0)
+        seen.add((params["depth"], convolutions))
+    assert seen == {(depth, n) for depth in (1, 2, 3) for n in range(depth + 1)}
+
+
+def test_a_kind_for_all_layers_decides_what_they_have() -> None:
+    made = space({**CHAIN, "kind": ["convolution", "linear"]}, model="chain")
+    for params in enumerated(made.dimensions, {}):
+        of = {"convolution": "filters", "linear": "units"}[params["kind"]]
+        assert {name for name in params if name.startswith(("filters", "units"))} == {
+            f"{of}_{layer}" for layer in range(1, params["depth"] + 1)
+        }
+
+
+@pytest.mark.parametrize(("model", "search"), [("convnet", CONVOLUTIONS), ("chain", CHAIN)])
+def test_the_extremes_of_a_family_are_those_of_all_its_members(model: str, search: dict[str, Any]) -> None:
+    search = {**search, "pooling": {"choice": ["none", "max"], "per_layer": True}, "stride": [1, 2, 3], "kernel": [2, 5]}
+    made = space(search, model=model)
+    found = family(made, (9, 9, 1))
+    sizes = [found._size(params) for params in enumerated(made.dimensions, {})]
+    weights = [size.parameters for size in sizes if size is not None]
+    assert found.smallest is not None
+    assert found.largest is not None
+    assert (found.smallest.parameters, found.largest.parameters) == (min(weights), max(weights))
+    assert len(weights) < len(sizes)
+    assert found.impossible == ""
+
+
+def test_an_impossible_shape_is_known_by_the_formula() -> None:
+    made = space({"kernel": [3, 5]}, model="lenet")
+    assert made.impossible({"kernel": 3}, (8, 8, 1), 10) == ""
+    assert made.impossible({"kernel": 5}, (8, 8, 1), 10) == "convolution 2: 5×5 with padding 0 does not fit into 4×4"
+    assert made.impossible({"kernel": 3}, (30,), 10) == "a convolution takes images; a row of the data has shape 30"
+    assert space({"width": 4}, model={"name": "own:net"}).impossible({"width": 4}, (8, 8, 1), 10) == ""
+
+
+def test_a_study_without_any_possible_network_is_refused() -> None:
+    with pytest.raises(BadInput, match="none of these networks is possible on this data: convolution 2: 5×5"):
+        check(family(space({"activation": ["relu", "tanh"]}, model="lenet")))
+
+
+def test_conditions_are_told_in_words() -> None:
+    told = {d.name: d.conditions(str) for d in space({**CHAIN, "depth": {"int": [1, 4]}}, model="chain").dimensions}
+    assert told["filters_1"] == {"depth": "1 to 4", "kind_1": "convolution"}
+    assert told["kind_3"] == {"depth": "3 or 4", "kind_2": "convolution"}
+    assert told["units_2"] == {"depth": "2 to 4", "kind_1 or kind_2": "linear"}
+    by_method = space(
+        {"optimizer": ["momentum", "nesterov", "sgd", "rmsprop", "adam"], "learning_rate": 0.1, "momentum": [0.5, 0.9]}
+    )
+    assert {d.name: d.conditions(str) for d in by_method.dimensions}["momentum"]["optimizer"].startswith("momentum or nesterov")

@@ -190,6 +190,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"search": {"depth": {"choice": [1, 2], "when": {"width": 3}}, "width": {"choice": [3, 4], "when": {"depth": 1}}}},
         "search.depth.when: these conditions wait for each other: depth, width",
     ),
+    ({"model": "resnet", "search": {"depth": {"int": [8, 20]}}}, "search.depth.step: 1 is not a multiple of 6"),
+    ({"model": "resnet", "search": {"depth": [8, 9]}}, "search.depth: 9 is not a whole number from 8 to 200 in steps of 6"),
+    (
+        {"model": "convnet", "search": {"padding": ["same", "full"]}},
+        "search.padding: 'full' is not one of same, valid or a whole",
+    ),
     ({"search": {"depth": {"int": [1, 3], "per_layer": True}}}, "search.depth.per_layer: only width may differ"),
     ({"objective": "val_acuracy"}, "objective.metric: no metric 'val_acuracy'; did you mean 'val_accuracy'?"),
     ({"objective": "loss"}, "objective.metric: search on validation data: val_loss, not loss"),

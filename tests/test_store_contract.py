@@ -309,6 +309,11 @@ def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: St
     assert (two.worker.message, two.silence, two.started, two.trials) == ("quarantined", 2.0, 1000.0, [])
     store.strike_off(now=1010.0 + 86_401)
     assert [sighting.worker.name for sighting in store.workers()] == ["a"]
+    store.dismiss(one.worker)
+    assert [sighting.worker.name for sighting in store.workers()] == ["a"]  # it still holds a trial
+    store.cancel(study, "enough")
+    store.dismiss(one.worker)
+    assert store.workers() == []
 
 
 def test_extending_adds_rows_and_undoes_a_stop(store: Store, study: Study) -> None:

@@ -75,6 +75,21 @@ def test_a_failed_trial_has_a_kind_and_a_message_and_the_study_goes_on(
     assert rows[1].state is State.COMPLETE
 
 
+def test_an_impossible_network_is_pruned_before_a_child_hears_of_it(tables: Store, tmp_path: Path) -> None:
+    search = {"kernel": [3, 5], "learning_rate": {"float": [0.01, 0.1]}}
+    enqueue = [{"kernel": 5}, {"kernel": 3}]
+    spec = study_spec(model="lenet", search=search, enqueue=enqueue, budget=2, objective="val_accuracy")
+    study = tables.launch(spec, 2, {"rows": 1797, "input_shape": [8, 8, 1], "classes": 10})
+    made = supervisor(tables, study, tmp_path)
+    made.work(lambda: None)
+    impossible, trained = tables.trials(study)
+    assert (impossible.state, impossible.epoch, impossible.value) == (State.PRUNED, 0, None)
+    assert impossible.message == "convolution 2: 5×5 with padding 0 does not fit into 4×4"
+    assert trained.state is State.COMPLETE
+    assert list(tables.epochs(study)) == [1]
+    assert made._search.unfinished([impossible, trained]) == []
+
+
 def test_checkpoints_of_ended_trials_are_removed(tables: Store, tmp_path: Path) -> None:
     folder, most = tmp_path / "checkpoints", 0
 

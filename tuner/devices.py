@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tuner.errors import BadInput, ChildDied, DatabaseAway
 from tuner.process import here
-from tuner.store import Store, Study
+from tuner.store import Store, Study, Worker
 from tuner.sweep import sweep
 from tuner.trial import State
 from tuner.worker import STALL, Supervisor
@@ -124,7 +124,7 @@ class Device:
         self._supervisor: Supervisor | None = None
         self._began = self._asked = self._enlisted = 0.0
         self._left: dict[int, float] = {}
-        self._aside: dict[int, float] = {}
+        self._aside: dict[int, tuple[float, str]] = {}
         self._failed_in_a_row = 0
         self.quarantine = ""
 
@@ -141,11 +141,19 @@ class Device:
             study = None if self.quarantine else self._choose()
             if study is not None:
                 self._attend(study)
-            elif until_idle:
-                return
-            else:
-                self._report_idle()
-                self._stop.wait(POLL)
+                continue
+            self._report_idle()
+            if until_idle:
+                break
+            self._stop.wait(POLL)
+        if not self._sign().message:  # one with a complaint stays to be seen
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        try:
+            self._store.dismiss(self._worker)
+        except DatabaseAway as error:
+            log.warning("%s", error)
 
     # Which study ------------------------------------------------------------
 
@@ -159,7 +167,7 @@ class Device:
 
     def _may(self, study: Study) -> bool:
         allowed = self._site.allow_code or not study.spec.model.is_code
-        return allowed and time.monotonic() >= self._aside.get(study.id, 0.0)
+        return allowed and time.monotonic() >= self._aside.get(study.id, (0.0, ""))[0]
 
     def _leaves(self, supervisor: Supervisor) -> bool:
         """Whether another study shall have this device, or none."""
@@ -190,7 +198,7 @@ class Device:
     def _attend(self, study: Study) -> None:
         log.info("%s: works on %s", self._worker.name, study.name)
         supervisor = Supervisor(self._store, study, self._site.home, list(self._site.roots), self._environment)
-        supervisor.worker, supervisor.leave = self._worker, self._leaves
+        supervisor.worker, supervisor.leave = self._sign(), self._leaves
         supervisor.command, supervisor.stall = list(self._site.command), self._site.stall
         supervisor.failed_in_a_row = self._failed_in_a_row
         self._began = self._asked = time.monotonic()
@@ -207,25 +215,28 @@ class Device:
         self._left[study.id] = time.monotonic()
 
     def _put_aside(self, study: Study, reason: str) -> None:
-        self._aside[study.id] = time.monotonic() + ASIDE
-        self._say(f"{study.name} cannot be begun here: {reason}")
+        self._aside[study.id] = (time.monotonic() + ASIDE, f"{study.name} cannot be begun here: {reason}")
+        self._say(self._aside[study.id][1])
 
     def _distrust(self, reason: str) -> None:
         self.quarantine = f"quarantined: {reason}"
         self._say(self.quarantine)
 
-    def _say(self, message: str) -> None:
-        log.error("%s: %s", self._worker.name, message)
-        self._worker = replace(self._worker, message=message)
-        if self._supervisor is not None:
-            self._supervisor.worker = self._worker
-        self._enlisted = 0.0  # at the next occasion
+    def _say(self, complaint: str) -> None:
+        log.error("%s: %s", self._worker.name, complaint)
+        self._enlisted = 0.0  # the next sign of life carries it
+
+    def _sign(self) -> Worker:
+        """This device as others shall see it, with what is wrong at present."""
+        aside = "; ".join(reason for until, reason in self._aside.values() if time.monotonic() < until)
+        self._worker = replace(self._worker, message=self.quarantine or aside)
+        return self._worker
 
     def _report_idle(self) -> None:
         if time.monotonic() - self._enlisted < LOOK:
             return
         try:
-            self._store.enlist(self._worker)
+            self._store.enlist(self._sign())
         except DatabaseAway as error:
             log.warning("%s", error)
         self._enlisted = time.monotonic()

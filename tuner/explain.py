@@ -10,17 +10,20 @@ from rich.text import Text
 
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range
 from optimizers import Row as OptimizerRow
-from tuner.data import Facts
+from tuner.data import Facts, training_rows
+from tuner.dimension import Dimension
+from tuner.family import Family
 from tuner.owners import Folded, folded, short
-from tuner.space import Dimension, Space
+from tuner.space import Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, chosen, has_hidden_layers, owner_of
 
 
 def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     """What `tuner validate` prints: the question, the data, the space, the budget, the smallest and the largest network."""
     space = Space(spec)
-    rows = round(facts.rows * (1 - spec.data.validation - spec.data.test))
-    low, high = (space.network_size(params, facts.input_shape, facts.outputs, rows) for params in space.extremes())
+    rows = training_rows(facts.rows, spec.data)
+    family = Family(space, facts.input_shape, facts.outputs, rows)
+    low, high = family.smallest, family.largest
     budget = spec.budget
     limits = [f"{trials} trials of {spec.train.epochs} epochs"]
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
@@ -42,7 +45,7 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     if told := cautions(spec):
         meaning["caution"] = "; ".join(told)
     if low is not None and high is not None:
-        meaning["smallest network"] = f"{low.parameters:,} weights"
+        meaning["smallest network"] = f"{low.parameters:,} weights, about {_bytes(low.bytes)} in training"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"
     return meaning
 
@@ -83,7 +86,7 @@ def _values(dimension: Dimension) -> str:
 
 def _condition(dimension: Dimension) -> str:
     told = owner_of(dimension.name)[0]  # the name says so
-    conditions = [f"{other} is {' or '.join(map(str, wanted))}" for other, wanted in dimension.when.items() if other != told]
+    conditions = [f"{other} is {wanted}" for other, wanted in dimension.conditions(str).items() if other != told]
     return f" when {' and '.join(conditions)}" if conditions else ""
 
 

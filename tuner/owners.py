@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tuner.space import Dimension
+from tuner.dimension import Dimension
 from tuner.spec import owner_of
 from tuner.trial import Params, Value
 

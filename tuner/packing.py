@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from optimizers import COMMON, find
-from tuner.space import Configuration, Dimension, Space
+from tuner.dimension import Dimension
+from tuner.family import Family
+from tuner.space import Configuration, Space
 from tuner.spec import Choice, Fixed, IntRange, Parameter, values
 from tuner.trial import Params, Value
 
@@ -101,7 +103,7 @@ class Packing:
         assert network is not None  # a user's function has no lanes
         found = {}
         for name in self._padded:
-            for layer in range(1, int(its[network.layers]) + 1):
+            for layer in range(1, int(its[network.per_layer[name]]) + 1):
                 found[f"{name}_{layer}"] = int(its.get(f"{name}_{layer}", its[name]))
         return found if any(name in self.varying for name in self._padded) else {}
 
@@ -171,9 +173,9 @@ def planned(packing: Packing, input_shape: tuple[int, ...], outputs: int) -> int
         return int(lanes)
     if space.network is None or space.network.convolutional:
         return None
-    configurations = (space.configuration(params) for params in space.extremes())
-    weights = max(space.network.size(c.network, input_shape, outputs)[0] for c in configurations)
-    fitting = CACHE // (4 * STATES * weights)
+    largest = Family(space, input_shape, outputs, rows=1).largest
+    assert largest is not None  # there is a perceptron for all parameters
+    fitting = CACHE // (4 * STATES * largest.parameters)
     return max(1, min(1 << (count.bit_length() - 1) for count in (MOST, max(1, fitting), max(1, space.spec.budget.trials // 8))))
 
 

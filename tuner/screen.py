@@ -19,7 +19,7 @@ from tuner.trial import Epoch, Params, State, ended
 REFRESH = 0.5  # seconds
 RECENT = 5
 WATCH = 2.0  # seconds between two pictures of all studies
-PACE = 600.0  # seconds over which the pace of a study is taken
+PACE = 600.0  # seconds, the last ones, over which the pace of a study is taken
 SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
 MANY = 4  # trials of a worker that are named
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.CANCELLED: "dim", State.RUNNING: "cyan"}
@@ -156,14 +156,15 @@ def overview(store: Store, studies: Sequence[Study] | None) -> RenderableType:
     shown = store.studies() if studies is None else [store.study(study.name) for study in studies]
     table = _columns("study", "state", "priority", "ended", "running", "failed", "best", "an hour", "left")
     for study in shown:
-        table.add_row(*_line(store, study))
+        table.add_row(*(Text(cell) for cell in _line(store, study)))
     present = workers(store.workers())
     return Group(table if shown else "no studies yet", *([Text(""), present] if present is not None else []))
 
 
 def _line(store: Store, study: Study) -> list[str]:
     counts, best = store.counts(study), store.leaders(study, 1)
-    pace = store.ended_since(study, PACE) * 3600 / PACE
+    window = min(PACE, store.clock() - study.created)
+    pace = store.ended_since(study, window) * 3600 / max(window, 1.0)
     open_ = study.trials - ended(counts)
     return [
         study.name, standing(study, counts), str(study.priority), f"{ended(counts)}/{study.trials}", str(counts[State.RUNNING]),
@@ -182,7 +183,9 @@ def workers(seen: Sequence[Sighting]) -> RenderableType | None:
         trials = ", ".join(f"{study} {number}" for study, number in one.trials[:MANY])
         more = f" and {len(one.trials) - MANY} more" if len(one.trials) > MANY else ""
         ago = Text(f"{_duration(one.silence)} ago", style=silent)
-        table.add_row(Text(one.worker.name), one.worker.device, ago, Text(trials + more), Text(one.worker.message, style="red"))
+        table.add_row(
+            Text(one.worker.name), Text(one.worker.device), ago, Text(trials + more), Text(one.worker.message, style="red")
+        )
     return table
 
 

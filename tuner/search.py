@@ -25,8 +25,9 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from tuner.dimension import Dimension
 from tuner.packing import Packing
-from tuner.space import Dimension, Space
+from tuner.space import Space
 from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, values
 from tuner.store import Row
 from tuner.trial import Epoch, Outcome, Params, State, Value
@@ -63,7 +64,7 @@ class Search:
         self._packing = Packing(self.space)
         self._distributions = {name: _distribution(d) for name, d in self.space.free.items()}
         # TPE would find out from all trials which parameters exist in each of them, at the price of half an ask; we know.
-        unconditional = (d.name for d in self.space.free.values() if not d.when and d.count > 1)
+        unconditional = (d.name for d in self.space.free.values() if not d.parents and d.count > 1)
         self._joint = {name: self._distributions[name] for name in unconditional} if spec.sampler.name == "tpe" else None
         self._sampler = _SAMPLERS[spec.sampler.name](self)
         self._keys: dict[str, int] = {}
@@ -219,7 +220,7 @@ class Search:
     def _dealt(self, number: int) -> dict[str, Value]:
         """The optimizer of a trial before the sampler learns: dealt like cards, where chance alone would leave some out."""
         chosen = self.space.free.get("optimizer")
-        if self.spec.sampler.name not in LEARNING or number >= self.spec.sampler.startup or chosen is None or chosen.when:
+        if self.spec.sampler.name not in LEARNING or number >= self.spec.sampler.startup or chosen is None or chosen.parents:
             return {}
         methods = values(chosen.parameter)
         rounds, place = divmod(number, len(methods))
@@ -331,7 +332,7 @@ class _Sobol(QMCSampler):
     def __init__(self, search: Search, others: BaseSampler) -> None:
         with _experimental():
             super().__init__(seed=search.spec.seed, scramble=True, independent_sampler=others, warn_independent_sampling=False)
-        self._space = {d.name: search._distributions[d.name] for d in search.space.free.values() if not d.when}
+        self._space = {d.name: search._distributions[d.name] for d in search.space.free.values() if not d.parents}
         self._number = 0
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

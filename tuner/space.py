@@ -2,51 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from models import AUGMENTATION, NETWORKS, Network
+from models import NETWORKS, Network
+from models.plan import Impossible
 from optimizers import SCHEDULES, Row, find
-from tuner.errors import BadInput
-from tuner.spec import DEFAULTS, Conditional, Fixed, FloatRange, IntRange, Parameter, StudySpec, owner_of, values
+from tuner.dimension import Dimension, Structure
+from tuner.spec import DEFAULTS, Fixed, StudySpec, owner_of, values
 from tuner.trial import Params, Value
 
 TRAINING = ("optimizer", "learning_rate", "batch_size", "schedule", "warmup")
-MAX_GRID = 1_000_000
-MAX_PARAMETERS = 500_000_000
-MAX_BYTES = 64 * 2**30
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One parameter of the space; it exists when every parameter in `when` has one of the values behind it."""
-
-    name: str
-    parameter: Parameter
-    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-
-    def exists(self, params: Params) -> bool:
-        """Whether the parameter exists beside the values chosen so far."""
-        return all(params.get(other) in wanted for other, wanted in self.when.items())
-
-    @property
-    def count(self) -> float:
-        """How many values it has; infinite when it is continuous."""
-        return math.inf if (grid := self.grid) is None else len(grid)
-
-    @property
-    def grid(self) -> "tuple[Value, ...] | range | None":
-        """Its values in order, or None when it is continuous."""
-        match self.parameter:
-            case IntRange(int=(low, high), step=step):
-                return range(low, high + 1, step)
-            case FloatRange(float=(low, high), step=fstep):
-                if fstep is None:
-                    return None
-                return tuple(low + i * fstep for i in range(math.floor((high - low) / fstep + 1e-9) + 1))
-            case _:
-                return values(self.parameter)
 
 
 @dataclass(frozen=True)
@@ -93,16 +59,10 @@ class Space:
         self.dimensions: tuple[Dimension, ...] = tuple(_ordered(list(self._dimensions())))
 
     def _dimensions(self) -> Iterator[Dimension]:
+        structure = None if self.network is None else Structure(self.network, self.spec.search)
         for name, parameter in self.spec.search.items():
             when = {**self._natural_condition(name), **parameter.when}
-            if not parameter.per_layer or self.network is None:
-                yield Dimension(name, parameter, when)
-                continue
-            layers = _integers(self.spec.search.get(self.network.layers), self.network.parameters[self.network.layers].default)
-            for layer in range(1, max(layers) + 1):
-                deeper = tuple(depth for depth in layers if depth >= layer)
-                condition = {self.network.layers: deeper} if self.network.layers in self.spec.search else {}
-                yield Dimension(f"{name}_{layer}", parameter, {**when, **condition})
+            yield from [Dimension(name, parameter, when)] if structure is None else structure.unfold(name, parameter, when)
 
     def _natural_condition(self, name: str) -> dict[str, tuple[Value, ...]]:
         """A hyper-parameter of some optimizers exists only for these, and so does the batch size."""
@@ -140,7 +100,7 @@ class Space:
         dimension, rest = self.dimensions[index], self.dimensions[index + 1 :]
         if not dimension.exists(params):
             return self._count(index + 1, params)
-        if not any(dimension.name in d.when for d in rest):
+        if not any(dimension.name in d.parents for d in rest):
             return dimension.count * self._count(index + 1, params)
         if (grid := dimension.grid) is None:
             return math.inf
@@ -206,18 +166,21 @@ class Space:
         shaping |= {f"hyper:{name}": True for name in configuration.hyper}
         return tuple(sorted(shaping.items()))
 
-    def extremes(self) -> tuple[dict[str, Value], dict[str, Value]]:
-        """The configurations with every parameter at its lower and at its upper end."""
-
-        def numeric(value: Value) -> float:
-            return float(value) if isinstance(value, int | float) else 0.0
-
-        low = self.choose(lambda d: min(values(d.parameter), key=numeric))
-        high = self.choose(lambda d: max(values(d.parameter), key=numeric))
-        return low, high
+    def impossible(self, params: Params, input_shape: tuple[int, ...], outputs: int) -> str:
+        """Why there is no network of these parameters, by the formula of its shapes; empty when there is, or none knows."""
+        if self.network is None:
+            return ""
+        try:
+            self.network.size(self.configuration(params).network, input_shape, outputs)
+        except Impossible as reason:
+            return str(reason)
+        return ""
 
     def network_size(self, params: Params, input_shape: tuple[int, ...], outputs: int, rows: int) -> Size | None:
-        """Weights and training memory of these parameters by formula, with `rows` to train on; None for a user's function."""
+        """Weights and training memory of these parameters by formula, with `rows` to train on; None for a user's function.
+
+        Raises `models.plan.Impossible`.
+        """
         if self.network is None:
             return None
         configuration = self.configuration(params)
@@ -225,39 +188,9 @@ class Space:
         return Size(weights, 4 * (4 * weights + 2 * activations * (configuration.batch_size or rows)))
 
 
-def check(space: Space, input_shape: tuple[int, ...], outputs: int, rows: int) -> None:
-    """Refuse a study that could never be searched.
-
-    Raises `BadInput` when a grid is too large to be searched, rows without an image shall be augmented, a batch exceeds the
-    training rows, or the largest network exceeds the caps.
-    """
-    if space.spec.sampler.name == "grid" and space.size > MAX_GRID:
-        raise BadInput(f"sampler.name: a grid of {space.size:,.0f} configurations; allowed are {MAX_GRID:,}")
-    for name in space.tensors & AUGMENTATION.keys() if len(input_shape) != 3 else ():
-        shape = "×".join(str(size) for size in input_shape)
-        raise BadInput(f"search.{name}: only images can be augmented, and these rows are of {shape} numbers; remove it")
-    _, high = space.extremes()
-    batch = space.configuration(high).batch_size
-    if batch is not None and batch > rows:
-        raise BadInput(f"search.batch_size: {batch} is more than the {rows} training rows")
-    size = space.network_size(high, input_shape, outputs, rows)
-    if size is not None and (size.parameters > MAX_PARAMETERS or size.bytes > MAX_BYTES):
-        raise BadInput(
-            f"search: the largest network has {size.parameters:,} weights and needs {size.bytes / 2**30:,.0f} GiB; "
-            f"allowed are {MAX_PARAMETERS:,} and {MAX_BYTES // 2**30} GiB"
-        )
-
-
 def _taken(row: Row) -> set[str]:
     """What of the training parameters an optimizer takes beside the rate."""
     return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
-
-
-def _integers(parameter: Conditional | None, default: Any) -> list[int]:
-    """Every value of the parameter that counts layers."""
-    if parameter is None:
-        return [int(default)]
-    return [int(v) for v in Dimension("", parameter).grid or ()]  # type: ignore[arg-type]
 
 
 def _ordered(dimensions: list[Dimension]) -> Iterator[Dimension]:
@@ -265,7 +198,7 @@ def _ordered(dimensions: list[Dimension]) -> Iterator[Dimension]:
     names = {d.name for d in dimensions}
     done: set[str] = set()
     while dimensions:
-        ready = next(d for d in dimensions if set(d.when) & names <= done)
+        ready = next(d for d in dimensions if d.parents & names <= done)
         dimensions.remove(ready)
         done.add(ready.name)
         yield ready

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from models import NETWORKS
+from models import NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
@@ -395,6 +395,8 @@ def _bad_values(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[st
     for value in values(parameter):
         if problem := _refuses(own, value, limits):
             yield f"search.{name}: {value!r} {problem}"
+    if isinstance(parameter, IntRange) and isinstance(limits, Limits) and parameter.step % limits.step:
+        yield f"search.{name}.step: {parameter.step} is not a multiple of {limits.step}"
 
 
 def _refuses(name: str, value: Value, limits: Any) -> str:
@@ -491,14 +493,14 @@ def has_hidden_layers(spec: StudySpec) -> bool:
     row = None if spec.model.is_code else NETWORKS[spec.model.name]
     if row is None or not row.linear:
         return True
-    layers = spec.search.get(row.layers)
-    return any(value != 0 for value in ([row.parameters[row.layers].default] if layers is None else values(layers)))
+    layers = spec.search.get(row.linear)
+    return any(value != 0 for value in ([row.parameters[row.linear].default] if layers is None else values(layers)))
 
 
 def _bad_linear(spec: StudySpec) -> Iterator[str]:
     asking = [row.name for row in chosen(spec) if "linear_model" in row.requires]
     if asking and has_hidden_layers(spec):
-        allowed = " or ".join(f"{name} with {row.layers} = 0" for name, row in NETWORKS.items() if row.linear)
+        allowed = " or ".join(f"{name} with {row.linear} = 0" for name, row in NETWORKS.items() if row.linear)
         yield f"search.optimizer: {asking[0]} is for models without hidden layers; allowed: {allowed}"
 
 

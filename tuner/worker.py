@@ -23,7 +23,8 @@ have the trials, and goes on when the database is back.
 
     A  `Store.claim`: interrupted trials first; parameters are proposed once, and stay
     B  the last epoch was recorded, in the same transaction
-    C  the epoch was recorded and the search calls the trial hopeless, in the same transaction
+    C  the epoch was recorded and the search calls the trial hopeless, in the same transaction; or, before it would be sent to
+       the child, the formula of its shapes says that there is no such network
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
        ended `MAX_CRASHES` processes without a checkpoint between them
@@ -326,6 +327,9 @@ class Supervisor:
             except LostLease:
                 del self._claims[claim.number]
                 continue
+            if reason := self._impossible(params):
+                self._write([Progress(claim, outcome=Outcome(State.PRUNED, message=reason))])
+                continue
             seed = trial_seed(self._study.spec.seed, row.number)
             return Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous))
         return None
@@ -336,6 +340,13 @@ class Supervisor:
         proposal = self._search.ask(claim.number, beside)
         self._store.propose(claim, proposal.params, proposal.attrs)
         return proposal.params
+
+    def _impossible(self, params: Params) -> str:
+        """Why these parameters make no network on the data that the study was launched with; empty when they do."""
+        facts = self._study.facts
+        if "input_shape" not in facts:
+            return ""
+        return self._search.space.impossible(params, tuple(facts["input_shape"]), facts["classes"] or 1)
 
     def _resume(self, row: Row, params: Params) -> Params:
         """Let the search know a trial that was begun before."""

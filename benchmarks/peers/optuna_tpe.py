@@ -12,7 +12,7 @@ import optuna
 from mlflow.entities import Metric
 
 from benchmarks.peers.work import Work, ended
-from tuner.space import Dimension
+from tuner.dimension import Dimension
 from tuner.spec import FloatRange, IntRange, values
 from tuner.trial import Params, Value
 

@@ -17,7 +17,8 @@ class BatchNormalization(Normalization):
     """μ and σ² of each channel over the batch and its images; lecture IV, Ioffe and Szegedy 2015.
 
     Outside training they are running means: moving = momentum moving + (1 - momentum) batch, of the biased variance, as in Keras.
-    A layer that is not trainable uses these in training too. Raises ValueError for a momentum outside 0 to 1.
+    The momentum is a hyper-parameter, `norm_momentum`. A layer that is not trainable uses the running means in training too.
+    Raises ValueError for a momentum outside 0 to 1.
     """
 
     def __init__(self, *, momentum: float = 0.99, **layer: Any) -> None:
@@ -27,8 +28,9 @@ class BatchNormalization(Normalization):
         self.momentum = momentum
 
     def build(self, input_shape: Shape) -> None:
-        """Create γ, β and the running statistics, all [C]."""
+        """Create γ, β and the running statistics, all [C], and the momentum."""
         super().build(input_shape)
+        self.add_hyper("norm_momentum", self.momentum)
         channels = self.inputs[-1]
         self.moving_mean = self.state("moving_mean", channels, 0.0, trainable=False)
         self.moving_variance = self.state("moving_variance", channels, 1.0, trainable=False)
@@ -45,9 +47,10 @@ class BatchNormalization(Normalization):
             return self.normal(x, *(self.spread(value, len(x.shape)) for value in moving))
         axes = list(range(0 if self.lanes is None else 1, len(x.shape) - 1))
         batch = tf.nn.moments(x, axes, keepdims=self.lanes is not None)
+        momentum = self.spread(ops.cast(self.hyper["norm_momentum"], x.dtype), 2)
         for variable, old, new in zip((self.moving_mean, self.moving_variance), moving, batch, strict=True):
             flat = new if self.lanes is None else ops.reshape(new, (-1, new.shape[-1]))
-            variable.assign(old * self.momentum + flat * (1 - self.momentum))
+            variable.assign(old * momentum + flat * (1 - momentum))
         return self.normal(x, *batch)
 
     def shared_weights(self) -> list[keras.Variable]:
@@ -56,7 +59,7 @@ class BatchNormalization(Normalization):
 
     def to_keras(self) -> keras.layers.BatchNormalization:
         """The Keras layer with these weights. Raises ValueError with lanes."""
-        twin = keras.layers.BatchNormalization(momentum=self.momentum, **self.as_twin())
+        twin = keras.layers.BatchNormalization(momentum=float(self.hyper["norm_momentum"].numpy()), **self.as_twin())
         return self.give(twin, self.inputs)
 
     @classmethod

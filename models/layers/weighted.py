@@ -17,7 +17,8 @@ from models.random import Key
 class Weighted(Layer):
     """A layer u = W * x + b, x' = σ(u), with W of [..., D, F] and b of [F].
 
-    `activation` is one of `models.ACTIVATIONS`; `initial` one of `models.INITIALS`, or "auto" for what suits the activation.
+    `activation` is one of `models.ACTIVATIONS`; `initial` one of `models.INITIALS`, or "auto" for what suits the activation,
+    or the one that `leads_to` names when it only comes behind a normalisation.
     Several activations make their choice a hyper-parameter, `activation`, the place in the sequence; with `use_bias="either"` the
     hyper-parameter `bias` is 1 with and 0 without. `l1`
     and `l2` add l1 Σ|W| + l2 ΣW² to the loss, whose gradient is l1 sign(W) + 2 l2 W (the factor of the lecture and of
@@ -33,6 +34,7 @@ class Weighted(Layer):
         activation: str | Sequence[str] = "linear",
         use_bias: bool | str = True,
         initial: str = "auto",
+        leads_to: str | None = None,
         l1: float | None = None,
         l2: float | None = None,
         **layer: Any,
@@ -43,7 +45,7 @@ class Weighted(Layer):
         if initial not in ("auto", *INITIALS):
             raise ValueError(f"initial must be one of auto, {', '.join(INITIALS)}; got {initial!r}")
         super().__init__(**layer)
-        self.use_bias, self.initial = use_bias, initial
+        self.use_bias, self.initial, self.leads_to = use_bias, initial, leads_to
         self._penalties = {name: value for name, value in (("l1", l1), ("l2", l2)) if value is not None}
 
     def create(self, shape: tuple[int, ...]) -> None:
@@ -88,7 +90,8 @@ class Weighted(Layer):
         if initial != "auto":
             return str(initial)
         several = len(self.activations) > 1
-        return activations.ACTIVATIONS[params.get("activation", self.activation) if several else self.activation].initial
+        sigma = params.get("activation", self.activation) if several else self.leads_to or self.activation
+        return activations.ACTIVATIONS[sigma].initial
 
     @property
     def activation(self) -> str:
@@ -148,7 +151,7 @@ class Weighted(Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         activation = self.activation if len(self.activations) == 1 else list(self.activations)
-        mine = {"activation": activation, "use_bias": self.use_bias, "initial": self.initial}
+        mine = {"activation": activation, "use_bias": self.use_bias, "initial": self.initial, "leads_to": self.leads_to}
         return {**super().get_config(), **mine, **self._penalties}
 
 

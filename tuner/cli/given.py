@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudySpec, Facts]":
     """The study and what is known of its data, or `BadInput` with file and key."""
     from tuner import data as sources
-    from tuner import space as spaces
+    from tuner import family, space
     from tuner import spec as specs
 
     spec = specs.load(file, data=data)
@@ -24,7 +24,8 @@ def checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudySp
             raise BadInput(f"model.name: {spec.model.name} is code; allow it to run with --allow-code")
         known = sources.facts(spec.data, places.roots(data))
         specs.check_task(spec, known.task)
-        spaces.check(spaces.Space(spec), known.input_shape, known.outputs, sources.training_rows(known.rows, spec.data))
+        rows = sources.training_rows(known.rows, spec.data)
+        family.check(family.Family(space.Space(spec), known.input_shape, known.outputs, rows))
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
     return spec, known

@@ -55,6 +55,7 @@ def run(
             if new:
                 tables.delete(study)
             raise BadInput(f"{file}: {error}") from None
+        tables.dismiss(supervisor.worker)
         _summary(tables, study)
         if interrupted:
             counts = tables.counts(study)

@@ -131,6 +131,11 @@ def choices(figure: go.Figure) -> None:
     figure.update_layout(height=120 + LINE * len(labels))
 
 
+def contrast(figure: go.Figure) -> None:
+    """Whole numbers along the axis."""
+    _whole_ticks(figure)
+
+
 def edf(figure: go.Figure) -> None:
     """One line needs no legend."""
     figure.update_traces(line={"color": BLUE, "width": 2}, showlegend=False)

@@ -14,13 +14,13 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from tuner.dimension import Dimension
 from tuner.owners import Folded, folded, is_owned, own, short
 from tuner.review.choices import Tally, compared, tallies
 from tuner.review.choices import own as own_of_choice
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
-from tuner.space import Dimension
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec
 from tuner.store import Row, Store, Study
 from tuner.trial import Params, State, Value
@@ -200,7 +200,10 @@ def _caveats(review: Review) -> Markup:
         "Each configuration was trained once, with one seed. Differences as small as those between two seeds mean nothing.",
     ]
     if figures.states[State.PRUNED]:
-        says.append("Pruned trials were judged before their last epoch; one of them might have come out better.")
+        says.append(
+            "Pruned trials were judged before their last epoch; one of them might have come out better, unless there is no such "
+            "network at all."
+        )
     if figures.states[State.FAILED]:
         says.append("Failed trials have no value: they are missing from the leaderboard and from the plots of values.")
     return tag("ul", *(tag("li", sentence) for sentence in says))
@@ -349,21 +352,27 @@ def _describe(dimension: Dimension) -> tuple[str, str, str]:
 
 
 def _condition(dimension: Dimension) -> str:
-    ways = (f"{other} is {' or '.join(_value(value) for value in wanted)}" for other, wanted in dimension.when.items())
+    ways = (f"{other} is {wanted}" for other, wanted in dimension.conditions(_value).items())
     return ", and ".join(ways) or "always"
 
 
 def _failures(review: Review) -> Markup:
     failed = [row for row in review.rows if row.state is State.FAILED]
-    if not failed:
-        return tag("p", "No trial has failed.")
-    caption = f"The first {FAILURES} of {len(failed):,} failed trials" if len(failed) > FAILURES else "All failed trials"
-    lines = [_failure(row) for row in failed[:FAILURES]]
+    never = [row for row in review.rows if row.state is State.PRUNED and not row.epoch]
+    parts = [_listed("failed", failed)] if failed else [tag("p", "No trial has failed.")]
+    return join([*parts, *([_listed("impossible", never)] if never else [])])
+
+
+def _listed(kind: str, rows: Sequence[Row]) -> Markup:
+    """The first of these trials with what was said of them; an impossible one was pruned before it was trained."""
+    caption = f"The first {FAILURES} of {len(rows):,} {kind} trials" if len(rows) > FAILURES else f"All {kind} trials"
+    lines = [_failure(row) for row in rows[:FAILURES]]
     return _table(caption, ["Trial", "Kind", "Epochs", "Message"], lines, right={0, 2}, long={3})
 
 
 def _failure(row: Row) -> list[str]:
-    return [str(row.number), row.failure.value if row.failure else "–", str(row.epoch), row.message]
+    kind = row.failure.value if row.failure else "impossible"
+    return [str(row.number), kind, str(row.epoch), row.message]
 
 
 def _making(study: Study) -> Markup:

@@ -26,7 +26,7 @@ from optuna.visualization import matplotlib as still
 
 from tuner.errors import BadInput
 from tuner.owners import is_owned
-from tuner.review import looks, strips
+from tuner.review import contrast, looks, strips
 from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, clipped
 from tuner.review.results import Ranked, Review, optuna_study, placeholder
 from tuner.trial import Epoch, State
@@ -248,6 +248,10 @@ def _choices(review: Review, library: Library) -> Mapping[str, Any]:
     return strips.draw(review, still=library is still)
 
 
+def _contrasts(review: Review, library: Library) -> Mapping[str, Any]:
+    return contrast.draw(review, still=library is still)
+
+
 def _edf(review: Review, library: Library) -> Mapping[str, Any]:
     visible = _visible(review, len(review.rows))
     return {"edf": library.plot_edf(visible, target_name=review.study.spec.objective.metric)}
@@ -430,6 +434,14 @@ KINDS: Mapping[str, Kind] = {
         _choices,
         looks.choices,
         strips.note,
+    ),
+    "contrast": Kind(
+        "The shape of the network",
+        "Each point is the best value that a trial reached, complete or pruned; a line for each value of a choice joins the best "
+        "of every number.",
+        contrast.lacks,
+        _contrasts,
+        looks.contrast,
     ),
     "importance": Kind(
         "Importance",

@@ -14,9 +14,10 @@ from optuna.importance import get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from tuner.dimension import Dimension
 from tuner.errors import BadInput
 from tuner.search import frozen_trials
-from tuner.space import Dimension, Space
+from tuner.space import Space
 from tuner.spec import Fixed
 from tuner.store import Row, Store, Study
 from tuner.trial import Epoch, State
@@ -107,7 +108,7 @@ class Review:
     @cached_property
     def varied(self) -> list[Dimension]:
         """The parameters in which trials can differ, in the order of the space: a fixed one only when it has a condition."""
-        return [d for d in self.space.dimensions if d.when or not isinstance(d.parameter, Fixed)]
+        return [d for d in self.space.dimensions if d.parents or not isinstance(d.parameter, Fixed)]
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:

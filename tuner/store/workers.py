@@ -28,6 +28,12 @@ class Workers(Database):
         with self._write() as connection:
             connection.execute(worker_table.delete().where(c.seen < self._at(now) - FORGOTTEN, c.name.not_in(_owning())))
 
+    def dismiss(self, worker: Worker) -> None:
+        """Forget a worker that has ended and holds nothing."""
+        c = worker_table.c
+        with self._write() as connection:
+            connection.execute(worker_table.delete().where(c.name == worker.name, c.name.not_in(_owning())))
+
     def owners(self, host: str) -> list[Worker]:
         """The workers of a host that own running trials."""
         c = worker_table.c
