@@ -14,6 +14,7 @@ from tuner.data import Facts, training_rows
 from tuner.dimension import Dimension
 from tuner.family import Family
 from tuner.owners import Folded, folded, short
+from tuner.packing import Packing, planned
 from tuner.space import Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, chosen, has_hidden_layers, owner_of
 
@@ -44,10 +45,17 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     }
     if told := cautions(spec):
         meaning["caution"] = "; ".join(told)
+    packing = Packing(space)
+    lanes = planned(packing, facts.input_shape, facts.outputs)
+    meaning["training"] = f"{lanes} trials at a time in one graph" if lanes else f"one trial at a time{_because(packing.refusal)}"
     if low is not None and high is not None:
         meaning["smallest network"] = f"{low.parameters:,} weights, about {_bytes(low.bytes)} in training"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"
     return meaning
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def cautions(spec: StudySpec) -> list[str]:

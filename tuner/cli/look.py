@@ -11,6 +11,7 @@ from rich.text import Text
 from tuner.cli import given, places
 from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, number, out, print_json, say
 from tuner.errors import BadInput
+from tuner.trial import Trial
 
 if TYPE_CHECKING:
     from tuner.store import Row, Store, Study
@@ -133,10 +134,7 @@ def logs(
     """Show what the training process of a trial wrote last."""
     with places.store(db) as tables:
         study = tables.study(name)
-        found = tables.trials(study, first=trial, limit=1)
-        if not found or found[0].number != trial:
-            raise BadInput(f"{name}: there is no trial {trial}; there are 0 to {study.trials - 1}")
-    row = found[0]
+        row = _row(tables, study, trial)
     say(f"trial {trial}: {row.state}, epoch {row.epoch}, attempt {row.attempts}{f', by {row.owner}' if row.owner else ''}")
     if row.message:
         say(f"{row.failure or ''} {row.message}".strip())
@@ -162,6 +160,54 @@ def _workers(tables: "Store") -> list[dict[str, Any]]:
         }
         for seen in tables.workers()
     ]
+
+
+@app.command()
+def reproduce(
+    name: Name,
+    trial: Annotated[int, typer.Argument(help="The trial's number.", metavar="TRIAL")],
+    db: Db = HOME,
+    data: DataPath = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """Train a trial again, alone, and say whether it learns as its record says; exit code 1 if not.
+
+    Nothing is written.
+    """
+    from tuner import reproduce as repeating
+    from tuner.worker import trial_seed
+
+    with places.store(db) as tables:
+        study = tables.study(name)
+        row = _row(tables, study, trial)
+        recorded = tables.epochs(study, [trial]).get(trial, [])
+    if row.params is None or not recorded:
+        raise BadInput(f"{name}: trial {trial} has not trained; it is {row.state}")
+    spec = study.spec
+    if spec.model.is_code and not allow_code:
+        raise BadInput(f"{name}: {spec.model.name} is code; allow it to run with --allow-code")
+    out.print(f"{'epoch':>5}  {'recorded':>10}  {'again':>10}")
+    repeated = []
+    subject = Trial(trial, row.params, trial_seed(spec.seed, trial))
+    for before, now in zip(recorded, repeating.again(spec, subject, len(recorded), places.roots(data)), strict=False):
+        repeated.append(now)
+        values = [number(epoch.metrics[spec.objective.metric]) for epoch in (before, now)]
+        out.print(f"{now.epoch:>5}  {values[0]:>10}  {values[1]:>10}")
+    found = repeating.Comparison(spec.objective.metric, recorded, repeated, spec.objective.maximise)
+    say(
+        f"first loss: {found.loss:.1e} apart, tolerated {repeating.LOSS:g}; "
+        f"best {spec.objective.metric}: {found.objective:.1e} apart, tolerated {repeating.OBJECTIVE:g}"
+    )
+    say(f"trial {trial} {'matches its record' if found.matches else 'does not match its record'}")
+    if not found.matches:
+        raise typer.Exit(1)
+
+
+def _row(tables: "Store", study: "Study", trial: int) -> "Row":
+    found = tables.trials(study, first=trial, limit=1)
+    if not found or found[0].number != trial:
+        raise BadInput(f"{study.name}: there is no trial {trial}; there are 0 to {study.trials - 1}")
+    return found[0]
 
 
 @app.command()
