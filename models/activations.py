@@ -1,5 +1,6 @@
 """The activations σ, and what keeps the variance of a signal that goes through each."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -43,6 +44,27 @@ def plain(names: Sequence[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
 
+@functools.cache
+def _choosing(names: tuple[str, ...]) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function of u and a choice: the value and the derivative of the activation chosen.
+
+    XLA runs it, also inside a graph: all activations and their derivatives are many small operations on every element.
+    """
+
+    @tf.function(jit_compile=True, autograph=False)
+    def choose(u: tf.Tensor, choice: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        value = slope = tf.zeros_like(u)
+        for place, name in enumerate(names):
+            with tf.GradientTape() as tape:
+                tape.watch(u)
+                its = ACTIVATIONS[name].function(u)
+            mine = tf.equal(choice, place)
+            value, slope = tf.where(mine, its, value), tf.where(mine, tape.gradient(its, u), slope)
+        return value, slope
+
+    return choose  # type: ignore[no-any-return]
+
+
 def chosen(u: tf.Tensor, names: Sequence[str], choice: tf.Tensor) -> tf.Tensor:
     """σ(u) with the activation whose place in `names` is `choice`, which broadcasts against `u`.
 
@@ -52,13 +74,7 @@ def chosen(u: tf.Tensor, names: Sequence[str], choice: tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def select(u: tf.Tensor) -> Any:
-        value = slope = tf.zeros_like(u)
-        for place, name in enumerate(names):
-            with tf.GradientTape() as tape:
-                tape.watch(u)
-                its = ACTIVATIONS[name].function(u)
-            mine = tf.equal(choice, place)
-            value, slope = tf.where(mine, its, value), tf.where(mine, tape.gradient(its, u), slope)
+        value, slope = _choosing(tuple(names))(u, choice)
         return value, lambda upstream: upstream * slope
 
     return select(u)
