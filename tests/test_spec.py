@@ -144,6 +144,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "search.optimizer: sag is for models without hidden layers; allowed: mlp with depth = 0",
     ),
     (
+        {"search": {"optimizer": "sag", "depth": 0, "flip": {"float": [0.0, 1.0]}}},
+        "search.flip: sag remembers the slope of each row, which augmentation changes; remove one of them",
+    ),
+    (
         {"train": {"backprop": "explicit"}, "search": {"optimizer": "armijo"}},
         "train.backprop: armijo asks for more than a gradient; explicit is for the others",
     ),

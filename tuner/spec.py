@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from models import NETWORKS, Limits
+from models import AUGMENTATION, NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
@@ -502,6 +502,9 @@ def _bad_linear(spec: StudySpec) -> Iterator[str]:
     if asking and has_hidden_layers(spec):
         allowed = " or ".join(f"{name} with {row.linear} = 0" for name, row in NETWORKS.items() if row.linear)
         yield f"search.optimizer: {asking[0]} is for models without hidden layers; allowed: {allowed}"
+    changing = [name for name in spec.search if name in AUGMENTATION]
+    if asking and changing:
+        yield f"search.{changing[0]}: {asking[0]} remembers the slope of each row, which augmentation changes; remove one of them"
 
 
 def _bad_gradients(spec: StudySpec) -> Iterator[str]:
