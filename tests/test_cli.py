@@ -108,6 +108,20 @@ def test_mlflow_has_every_trial_with_its_curves(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_trial_of_a_pack_is_reproduced_alone_and_a_changed_record_is_not(tmp_path: Path) -> None:
+    write(tmp_path, STUDY.format(epochs=2).replace("[train]", "[train]\nlanes = 4"))
+    assert tuner(tmp_path, "run", "small.toml", "--no-mlflow").returncode == 0
+    again = tuner(tmp_path, "reproduce", "small", "2")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "trial 2 matches its record"), again.stderr
+    with closing(sqlite3.connect(tmp_path / ".tuner" / "tuner.db")) as database, database:
+        database.execute("UPDATE trial SET params = json_set(params, '$.learning_rate', 0.005) WHERE number = 2")
+    other = tuner(tmp_path, "reproduce", "small", "2")
+    assert (other.returncode, other.stdout.splitlines()[-1]) == (1, "trial 2 does not match its record")
+    missing = tuner(tmp_path, "reproduce", "small", "9")
+    assert (missing.returncode, missing.stderr) == (2, "tuner: small: there is no trial 9; there are 0 to 3\n")
+
+
+@pytest.mark.slow
 def test_extending_runs_only_what_is_new_and_deleting_forgets_all(finished: Path) -> None:
     extended = tuner(finished, "extend", "small", "--trials", "1")
     assert "5 trials in all" in extended.stdout

@@ -11,7 +11,7 @@ from tests.test_lanes_equal_solo import check_same, curves, study
 from tests.test_solo import epochs_of
 from tuner import data as sources
 from tuner.lanes import Lanes
-from tuner.packing import Packing
+from tuner.packing import Packing, planned
 from tuner.space import Space
 from tuner.trial import Trial
 
@@ -150,3 +150,17 @@ def test_only_what_lanes_may_differ_in_is_left_free():
     assert packing.alike({**params, "optimizer": "muon"})["optimizer"].value == "muon"
     assert packing.form(params) == packing.form({**params, "width": 65, "optimizer": "adam", "dropout": 0.4})
     assert len({packing.form({**params, **other}) for other in ({}, {"width": 64}, {"depth": 1}, {"optimizer": "muon"})}) == 4
+
+
+def test_lanes_are_planned_by_budget_and_size_and_refused_with_a_reason():
+    def lanes(search=(), **entries):
+        return planned(Packing(Space(study({"width": {"int": [8, 64]}, **dict(search)}, **entries))), (8, 8, 1), 10)
+
+    assert lanes(budget=1000) == 32
+    assert lanes(budget=100) == 8
+    assert lanes(budget=20) is None
+    assert lanes({"width": {"int": [8, 4096]}}, budget=1000) is None
+    assert lanes(budget=4, lanes=3) == 3
+    assert lanes(budget=1000, lanes="off") is None
+    space = Space(study({"optimizer": ["adam", "sam:adam"]}))
+    assert Packing(space).refusal == "sam:adam needs more than the gradient of a batch"

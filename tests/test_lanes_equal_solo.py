@@ -16,10 +16,11 @@ EPOCHS = 3
 ACTIVATIONS = ["relu", "tanh", "gelu", "sigmoid"]
 
 
-def study(search, *, model="mlp", pruner="none", **train):
+def study(search, *, model="mlp", pruner="none", budget=50, **train):
     """A study of digits in batches of 128 that leave a rest: three epochs of 9 steps."""
     space = {"learning_rate": {"float": [1e-5, 1.0], "log": True}, "batch_size": 128, **search}
-    return parse({"name": "test", "model": model, "train": {"epochs": EPOCHS, **train}, "pruner": pruner, "search": space})
+    about = {"name": "test", "model": model, "budget": budget, "pruner": pruner}
+    return parse({**about, "train": {"epochs": EPOCHS, **train}, "search": space})
 
 
 @pytest.fixture(scope="module")

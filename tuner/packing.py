@@ -11,7 +11,8 @@ from tuner.space import Configuration, Space
 from tuner.spec import Choice, Fixed, IntRange, Parameter, values
 from tuner.trial import Params, Value
 
-CACHE, STATES, MOST = 48 * 2**20, 5, 32  # bytes; weights, gradients and slots; lanes
+CACHE, STATES = 48 * 2**20, 5  # bytes; weights, gradients and slots
+FEWEST, MOST = 4, 32  # lanes of a pack; fewer do not win back what compiling costs
 NARROW = 64  # units; networks below are padded to it: a graph of their own would cost more than the padding
 
 
@@ -176,7 +177,8 @@ def planned(packing: Packing, input_shape: tuple[int, ...], outputs: int) -> int
     largest = Family(space, input_shape, outputs, rows=1).largest
     assert largest is not None  # there is a perceptron for all parameters
     fitting = CACHE // (4 * STATES * largest.parameters)
-    return max(1, min(1 << (count.bit_length() - 1) for count in (MOST, max(1, fitting), max(1, space.spec.budget.trials // 8))))
+    found = min(MOST, fitting, space.spec.budget.trials // 8)
+    return 1 << (found.bit_length() - 1) if found >= FEWEST else None
 
 
 def lane_values(packing: Packing, configuration: Configuration) -> Mapping[str, float]:
