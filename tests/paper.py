@@ -36,7 +36,7 @@ class Paper:
     def room(self) -> int:
         return int(self._trial is None)
 
-    like = None
+    like, soon = None, 0
 
     def add(self, trial: Trial) -> None:
         if trial.params.get("width") == 13:

@@ -154,13 +154,14 @@ def test_only_what_lanes_may_differ_in_is_left_free():
 
 def test_lanes_are_planned_by_budget_and_size_and_refused_with_a_reason():
     def lanes(search=(), **entries):
-        return planned(Packing(Space(study({"width": {"int": [8, 64]}, **dict(search)}, **entries))), (8, 8, 1), 10)
+        return planned(Packing(Space(study({"width": {"int": [8, 64]}, **dict(search)}, **entries))))
 
     assert lanes(budget=1000) == 32
     assert lanes(budget=100) == 8
     assert lanes(budget=20) is None
-    assert lanes({"width": {"int": [8, 4096]}}, budget=1000) is None
     assert lanes(budget=4, lanes=3) == 3
     assert lanes(budget=1000, lanes="off") is None
     space = Space(study({"optimizer": ["adam", "sam:adam"]}))
+    wide = Packing(Space(study({"width": {"int": [8, 4096]}})))
+    assert [wide.fitting(wide.form({"width": width}), (8, 8, 1), 10) for width in (10, 1000)] == [256, 2]
     assert Packing(space).refusal == "sam:adam needs more than the gradient of a batch"

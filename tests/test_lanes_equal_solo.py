@@ -33,7 +33,7 @@ def curves(engine, trials):
     """Trial → the metrics of its epochs, added whenever there is room."""
     found, waiting = {trial.number: [] for trial in trials}, list(trials)
     while waiting or any(len(curve) < EPOCHS for curve in found.values()):
-        for _ in range(min(engine.room, len(waiting))):
+        while waiting and engine.room:
             engine.add(waiting.pop(0))
         for epoch in engine.advance():
             found[epoch.number].append(epoch.metrics)

@@ -28,6 +28,10 @@ class Wide:
     def like(self) -> int | None:
         return next(iter(self._inside), None)
 
+    @property
+    def soon(self) -> int:
+        return ROOM
+
     def add(self, trial: Trial) -> None:
         engine = Paper(self._study)
         if trial.params.get("width") == 13:

@@ -30,9 +30,9 @@ class Start:
 class Report:
     """What happened in the engine since the last verdict.
 
-    With a `room` the child asks for so many trials, which should be able to train beside the trial `like`, or beside each other;
-    with None it only wants to know which of its trials to stop. `unsaved` says why a checkpoint could not be written, `unusable`
-    why there can be no engine at all.
+    With a `room` the child asks for so many trials, which should be able to train beside the trial `like` if there is one, and
+    for some more `soon`; with None it only wants to know which of its trials to stop. `unsaved` says why a checkpoint could not
+    be written, `unusable` why there can be no engine at all.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -40,6 +40,7 @@ class Report:
     failed: list[Failed] = field(default_factory=list)
     room: int | None = None
     like: int | None = None
+    soon: int = 0
     unsaved: str = ""
     unusable: str = ""
 
@@ -52,6 +53,7 @@ class Report:
             failed=[Failed(f["number"], Failure(f["kind"]), f["message"]) for f in raw["failed"]],
             room=raw["room"],
             like=raw["like"],
+            soon=raw["soon"],
             unsaved=raw["unsaved"],
             unusable=raw["unusable"],
         )

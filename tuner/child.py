@@ -69,13 +69,16 @@ class Session:
     def work(self) -> None:
         """Until the verdict is to quit."""
         failed: list[Failed] = []
-        while not (verdict := self._inbox.exchange(Report(failed=failed, room=self._run.room, like=self._run.like))).quit:
+        while not (verdict := self._inbox.exchange(self._asking(failed))).quit:
             failed = [failure for trial in verdict.add if (failure := self._add(trial)) is not None]
-            if not failed:
+            if not failed and not (verdict.add and self._run.room):  # the first of a pack says what the others must be like
                 for number in self._inbox.exchange(self._advance()).stop:
                     self._forget(number)
         log.info("%s", self._run)
         self._inbox.exchange(self._save(list(self._saved)))
+
+    def _asking(self, failed: list[Failed]) -> Report:
+        return Report(failed=failed, room=self._run.room, like=self._run.like, soon=self._run.soon)
 
     def _add(self, trial: Trial) -> Failed | None:
         try:
@@ -160,7 +163,7 @@ def engine(study: StudySpec, roots: list[Path]) -> Run:
     from tuner.solo import Solo  # noqa: PLC0415 — the same
 
     read = data.load(study.data, study.seed, roots)
-    lanes = packing.planned(Packing(Space(study)), read.facts.input_shape, read.facts.outputs)
+    lanes = packing.planned(Packing(Space(study)))
     return Solo(study, read) if lanes is None else Lanes(study, read, lanes)
 
 

@@ -46,8 +46,10 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     if told := cautions(spec):
         meaning["caution"] = "; ".join(told)
     packing = Packing(space)
-    lanes = planned(packing, facts.input_shape, facts.outputs)
-    meaning["training"] = f"{lanes} trials at a time in one graph" if lanes else f"one trial at a time{_because(packing.refusal)}"
+    lanes = planned(packing)
+    meaning["training"] = (
+        f"up to {lanes} trials at a time in one graph" if lanes else f"one trial at a time{_because(packing.refusal)}"
+    )
     if low is not None and high is not None:
         meaning["smallest network"] = f"{low.parameters:,} weights, about {_bytes(low.bytes)} in training"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"

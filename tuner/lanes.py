@@ -72,25 +72,43 @@ class Lanes:
 
     @property
     def room(self) -> int:
-        """How many trials may be added now: those that fill the pack in focus, or a pack of another form."""
+        """How many trials may be added now: those that fill the pack in focus, or one that decides on the next form."""
         return self._wanted()[0]
 
     @property
     def like(self) -> int | None:
-        """The trial that those to be added should be able to stand beside, or None when only they should be alike."""
+        """A trial of the form in focus, unless another form has its turn."""
         return self._wanted()[1]
 
+    @property
+    def soon(self) -> int:
+        """How many more of the form in focus will be taken in; a pack of the next form when it has had its turn."""
+        room, like = self._wanted()
+        return self.K if like is None else self._quota - self._served - room
+
     def _wanted(self) -> tuple[int, int | None]:
-        if self._focus is not None and self._served < self._quota:
-            mine = [number for number, form in self._forms.items() if form == self._focus]
-            return self.K - len(mine) if mine else self.K, mine[0] if mine else None
-        if len(self._forms) > (PARKED - 1) * self.K or any(count >= self.K for count in Counter(self._forms.values()).values()):
-            return 0, None
-        return self.K, None
+        inside = Counter(self._forms.values())
+        if self._focus is not None and inside[self._focus] and self._served < self._quota:
+            mine = next(number for number, form in self._forms.items() if form == self._focus)
+            return min(max(0, self._most(self._focus) - inside[self._focus]), self._quota - self._served), mine
+        crowded = len(self._forms) > (PARKED - 1) * self.K or any(count >= self._most(form) for form, count in inside.items())
+        return 0 if crowded else 1, None
 
     @property
     def _quota(self) -> int:
-        return self.K if self._aligned else ROUNDS * self.K
+        """How many trials of the form in focus are taken in before another has its turn."""
+        most = self.K if self._focus is None else self._most(self._focus)
+        return most if self._aligned else ROUNDS * most
+
+    def _most(self, form: Form) -> int:
+        """The lanes of a full pack: as many as were asked for, or fit into the cache, or into the memory."""
+        if form not in self._limits:
+            self._limits[form] = self.K
+            if self._spec.train.lanes == "auto":
+                self._limits[form] = min(
+                    self.K, self._packing.fitting(form, self._data.facts.input_shape, self._data.facts.outputs)
+                )
+        return self._limits[form]
 
     def add(self, trial: Trial) -> None:
         """Take a trial in; it begins when a lane is free.
@@ -100,7 +118,7 @@ class Lanes:
         form = self._packing.form(trial.params)
         if trial.checkpoint is not None:
             checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
-        if self._focus is None or (self._wanted()[1] is None and self._served >= self._quota):
+        if self._wanted()[1] is None:
             self._focus, self._served = form, 0
         self._served += 1
         self._forms[trial.number] = form
@@ -113,7 +131,7 @@ class Lanes:
         if not self._forms:
             return []
         inside, dry = Counter(self._forms.values()), self.room > 0
-        form = max(inside, key=lambda form: (min(inside[form], self.K), form == self._focus))
+        form = max(inside, key=lambda form: (min(1.0, inside[form] / self._most(form)), form == self._focus))
         try:
             return self._train(form, dry=dry)
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
@@ -163,7 +181,7 @@ class Lanes:
         A smaller one takes its place when lanes would stay empty for longer than compiling takes, a larger one when there are
         trials for it.
         """
-        inside, most = sum(other == form for other in self._forms.values()), self._limits.get(form, self.K)
+        inside, most = sum(other == form for other in self._forms.values()), self._most(form)
         lanes = min(most, 1 << (inside - 1).bit_length()) if dry else most
         pack = self._packs.get(form)
         if pack is not None:
@@ -181,7 +199,7 @@ class Lanes:
 
         The trial that fails when there was one lane.
         """
-        lanes = self._packs[form].K if form in self._packs else self._limits.get(form, self.K)
+        lanes = self._packs[form].K if form in self._packs else self._most(form)
         for its, pack in self._packs.items():
             saved = (replace(seat.trial, checkpoint=self._saved.get(seat.trial.number)) for seat in pack.seated)
             self._waiting[its].extendleft(saved)
@@ -242,6 +260,7 @@ class _Pack:
         self.K, self._form, self._packing, self._study, self._traced = lanes, form, packing, study, traced
         self._seed, self._aligned = packing.space.spec.seed, _aligned(packing.space.spec)
         self._seats: dict[int, _Seat] = {}
+        self._read: dict[str, NDArray[Any]] | None = None
         self._steps = study.steps(form.batch_size)
         self._model = self._built(data)
         self._rule = rules.lane_rule(packing.space.configuration({}), form.methods, self._steps, lanes, packing.common)
@@ -252,7 +271,8 @@ class _Pack:
         jit = not packing.space.network.convolutional if jit is None else jit  # type: ignore[union-attr]
         compiled = tf.function(self._epoch, jit_compile=jit, autograph=False)
         self._compiled = compiled.get_concrete_function(tf.TensorSpec(shape, tf.int32))
-        self._forget = tf.function(self._rule.reset, autograph=False)
+        forget = tf.function(self._rule.reset, autograph=False)
+        self._forget = forget.get_concrete_function(tf.TensorSpec([lanes], tf.int32))
 
     def _built(self, data: Data) -> Any:
         space, varying = self._packing.space, self._packing.varying
@@ -307,6 +327,7 @@ class _Pack:
 
     def take(self, trials: Sequence[Trial], states: Sequence[Mapping[str, NDArray[Any]] | None]) -> None:
         """Let trials begin in free lanes, or go on from a state."""
+        self._read = None
         lanes = [lane for lane in range(self.K) if lane not in self._seats][: len(trials)]
         configurations = [self._packing.space.configuration(trial.params) for trial in trials]
         self._settle(lanes, configurations)
@@ -329,7 +350,14 @@ class _Pack:
 
     def state(self, lane: int) -> dict[str, NDArray[Any]]:
         """Every variable of a lane by its place."""
-        return {place: np.asarray(variable.value[lane]) for place, variable in self._variables()}
+        return {place: np.array(rows[lane]) for place, rows in self._rows.items()}
+
+    @property
+    def _rows(self) -> dict[str, NDArray[Any]]:
+        """Every variable of all lanes; read once an epoch, however many lanes are saved."""
+        if self._read is None:
+            self._read = {place: np.asarray(variable.value) for place, variable in self._variables()}
+        return self._read
 
     def _restore(self, lane: int, state: Mapping[str, NDArray[Any]]) -> None:
         variables = dict(self._variables())
@@ -348,6 +376,7 @@ class _Pack:
 
     def train(self) -> list[tuple[_Seat, dict[str, float]]]:
         """One epoch for every lane; those with a trial, and what was measured of it."""
+        self._read = None
         means, predicted = (result.numpy() for result in self._compiled(tf.constant(self._order())))
         measured = []
         for lane, seat in sorted(self._seats.items()):

@@ -6,7 +6,6 @@ from functools import cached_property
 
 from optimizers import COMMON, find
 from tuner.dimension import Dimension
-from tuner.family import Family
 from tuner.space import Configuration, Space
 from tuner.spec import Choice, Fixed, IntRange, Parameter, values
 from tuner.trial import Params, Value
@@ -131,6 +130,14 @@ class Packing:
         mine = [d for d in self.space.dimensions if any(self._is_of(d.name, name) for name in self._padded)]
         return max(int(value) for d in mine for value in values(d.parameter))
 
+    def fitting(self, form: Form, input_shape: tuple[int, ...], outputs: int) -> int:
+        """How many lanes of a form the cache of a processor holds, a power of two; a larger pack gains no more there."""
+        network = self.space.network
+        assert network is not None  # a user's function has no form
+        weights, _ = network.size({**network.defaults(), **dict(form.network)}, input_shape, outputs)
+        fitting: int = max(1, CACHE // (4 * STATES * weights))
+        return 1 << (fitting.bit_length() - 1)
+
     def alike(self, params: Params) -> dict[str, Parameter]:
         """The parameters of the space, narrowed to what a trial may have beside one with these; all are, where none has lanes."""
         return {} if self.refusal else dict(self._alike(params))
@@ -161,24 +168,19 @@ class Packing:
         return Choice(choice=tuple(allowed))
 
 
-def planned(packing: Packing, input_shape: tuple[int, ...], outputs: int) -> int | None:
-    """How many lanes a pack of the study has; None when each trial shall train alone.
+def planned(packing: Packing) -> int | None:
+    """How many lanes the packs of a study have at most; None when each trial shall train alone.
 
-    On a CPU a pack that leaves the cache gains no more, and convolutions gain nothing; and a search should have learnt from some
-    packs before the last begins.
+    On a CPU the lanes of convolutions gain nothing, and a search should have learnt from some packs before the last begins.
     """
     space, lanes = packing.space, packing.space.spec.train.lanes
     if packing.refusal or lanes == "off":
         return None
     if lanes != "auto":
         return int(lanes)
-    if space.network is None or space.network.convolutional:
-        return None
-    largest = Family(space, input_shape, outputs, rows=1).largest
-    assert largest is not None  # there is a perceptron for all parameters
-    fitting = CACHE // (4 * STATES * largest.parameters)
-    found = min(MOST, fitting, space.spec.budget.trials // 8)
-    return 1 << (found.bit_length() - 1) if found >= FEWEST else None
+    found = min(MOST, space.spec.budget.trials // 8)
+    convolutional = space.network is not None and space.network.convolutional
+    return None if convolutional or found < FEWEST else 1 << (found.bit_length() - 1)
 
 
 def lane_values(packing: Packing, configuration: Configuration) -> Mapping[str, float]:

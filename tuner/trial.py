@@ -126,7 +126,12 @@ class Run(Protocol):
 
     @property
     def like(self) -> int | None:
-        """The trial inside that those to be added should be able to train beside; None when only they should be alike."""
+        """The trial inside that those to be added should be able to train beside, if any."""
+        ...
+
+    @property
+    def soon(self) -> int:
+        """How many more of that kind there will be room for later."""
         ...
 
     def add(self, trial: Trial) -> None:

@@ -85,7 +85,6 @@ class Supervisor:
         self._claims: dict[int, Claim] = {}
         self._ready: list[Trial] = []  # claimed and proposed while the child trains, not yet with it
         self._crashes: dict[int, int] = {}
-        self._lanes = 1  # the most trials that the child has asked for at once
         self._checkpointed: dict[int, list[Checkpoint]] = {}
         self._renewed = time.monotonic()
         self._unsure = False  # whether a claim may have been made of which the answer was lost
@@ -282,7 +281,6 @@ class Supervisor:
         A trial that has ended all but one of the processes that it may end is trained alone, so that the last one tells whether
         it was the trial or a neighbour.
         """
-        self._lanes = max(self._lanes, room)
         if any(number in self._suspects for number in self._claims):
             return []
         trials, self._ready = self._ready[:room], self._ready[room:]
@@ -300,10 +298,10 @@ class Supervisor:
 
         How many depends on nothing but what the child said: the same study makes the same proposals the next time.
         """
-        if report.room is None or self._draining or self._lanes == 1:
-            return
+        if report.room is None or self._draining or (report.like is None and report.room):
+            return  # the child does not train now: it waits for the next verdict, or asks for the rest of a pack
         beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
-        for _ in range(min(max(1, self._lanes // PREPARED), self._lanes - len(self._ready))):
+        for _ in range(min(max(1, report.soon // PREPARED), report.soon - len(self._ready))):
             if self._suspects or (trial := self._next(beside)) is None:
                 return
             self._ready.append(trial)
