@@ -39,7 +39,7 @@ CHILD: dict[str, tuple[Any, str, str]] = {
     "in the child, after a trial was added": (Paper, "add", "after"),
     "inside a checkpoint write": (os, "replace", "before"),
     "after a checkpoint was written": (Paper, "save", "after"),
-    "in the child, after an epoch": (child.Session, "_save_if_due", "before"),
+    "in the child, after an epoch": (Paper, "advance", "after"),
     "in the child, after an epoch was reported": (Channel, "send", "after"),
 }
 SPEC: dict[str, Any] = {

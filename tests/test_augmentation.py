@@ -166,10 +166,10 @@ def test_beyond_the_border_is_black_as_networks_see_it():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_augment_what_they_train_on_and_serve_without(name):
     """A mirror for certain: the network in training is the plain one on mirrored images."""
-    plain, augmenting = (load(name)({**NETWORKS[name].defaults(), "flip": flip}, (8, 8, 1), 3) for flip in (0.0, 1.0))
+    plain, augmenting = (load(name)({**NETWORKS[name].defaults(), "flip": flip}, (16, 16, 1), 3) for flip in (0.0, 1.0))
     for model in (plain, augmenting):
         initialise(model, 4)
-    images = inputs((6, 8, 8, 1))
+    images = inputs((6, 16, 16, 1))
     np.testing.assert_array_equal(augmenting(images, training=True), plain(images[:, :, ::-1], training=True))
     np.testing.assert_array_equal(augmenting(images), plain(images))
     np.testing.assert_allclose(to_keras(augmenting)(images), plain(images), rtol=1e-5, atol=1e-6)

@@ -359,7 +359,7 @@ def test_other_wrong_uses_are_refused():
         load("sgd")(lanes=2, use_ema=True, ema_overwrite_frequency=3)
     with pytest.raises(ValueError, match="the first axis of each variable must be 2"):
         load("sgd")(lanes=2).build([keras.Variable(np.ones((3, 2)))])
-    with pytest.raises(ValueError, match=r"no lanes; reset\(\) resets all"):
+    with pytest.raises(ValueError, match=r"no lanes here; reset\(\) resets all"):
         load("sgd")().reset(1)
     with pytest.raises(ValueError, match="lane must be from 0 to 1; got 2"):
         load("sgd")(lanes=2).reset(2)

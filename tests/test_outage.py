@@ -82,7 +82,7 @@ def test_sessions_that_are_killed_again_and_again_cost_nothing(store: Store, url
 
     store.record = kill_then_record  # type: ignore[method-assign,assignment]
     supervisor(store, study, tmp_path).work(lambda: None)
-    assert calls > 80
+    assert calls >= 80
     check(store, study)
     assert [row.attempts for row in store.trials(study)] == [1, 1, 1, 1]
 

@@ -77,7 +77,7 @@ class Layer(keras.layers.Layer):
 
     def add_hyper(self, name: str, value: float) -> None:
         """Create the variable of a hyper-parameter."""
-        initial = keras.initializers.Constant(value)
+        initial = keras.initializers.Constant(np.float64(value))  # Keras rounds a plain number to float32
         self.hyper[name] = self.add_weight(
             name=name, shape=self.laned(), initializer=initial, trainable=False, dtype=self.number_dtype, autocast=False
         )
