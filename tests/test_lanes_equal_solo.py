@@ -16,10 +16,10 @@ EPOCHS = 3
 ACTIVATIONS = ["relu", "tanh", "gelu", "sigmoid"]
 
 
-def study(search, *, model="mlp", pruner="none", budget=50, **train):
+def study(search, *, model="mlp", data="digits", pruner="none", budget=50, **train):
     """A study of digits in batches of 128 that leave a rest: three epochs of 9 steps."""
     space = {"learning_rate": {"float": [1e-5, 1.0], "log": True}, "batch_size": 128, **search}
-    about = {"name": "test", "model": model, "budget": budget, "pruner": pruner}
+    about = {"name": "test", "model": model, "data": data, "budget": budget, "pruner": pruner}
     return parse({**about, "train": {"epochs": EPOCHS, **train}, "search": space})
 
 
@@ -102,6 +102,26 @@ def test_a_lane_augments_its_images_as_its_trial_does_alone(digits, pruner):
     for trial in trials:
         alone.add(trial)
         check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+
+
+@pytest.mark.parametrize(
+    ("about", "rtol"), [({"data": "diabetes"}, 1e-4), ({"precision": "mixed_bfloat16"}, 0.05)], ids=["regression", "bfloat16"]
+)
+def test_other_targets_and_precisions_are_those_of_the_trial_alone(about, rtol):
+    spec = study({"width": {"int": [8, 64]}, "optimizer": ["sgd", "adam"]}, **about)
+    read = sources.load(spec.data, spec.seed, [])
+    trials = [
+        Trial(n, {"width": 16 + n, "optimizer": ("sgd", "adam")[n], "learning_rate": 0.01, "batch_size": 128}, seed=n)
+        for n in range(2)
+    ]
+    engine, alone = Lanes(spec, read, 2), Solo(spec, read)
+    found = curves(engine, trials)
+    for trial in trials:
+        alone.add(trial)
+        for mine, its in zip(found[trial.number], (epoch.metrics for epoch in epochs_of(alone)), strict=True):
+            assert mine == pytest.approx(its, rel=rtol, abs=0.03 if rtol > 0.01 else 1e-6)
+    (pack,) = engine._packs.values()
+    assert {layer.compute_dtype for layer in pack._model.layers[1:-1]} == {"bfloat16" if "precision" in about else "float32"}
 
 
 CONVOLUTIONAL = {

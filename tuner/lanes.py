@@ -30,13 +30,14 @@ from models.layers import initialise, put, set_hyper
 from tuner import checkpoints, rules
 from tuner.data import Data, order
 from tuner.errors import BadCheckpoint
-from tuner.objective import Objective
+from tuner.objective import Objective, precision
 from tuner.packing import Form, Packing, lane_values
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Params, Trial
 
 ROUNDS = 3  # times its lanes that a pack is asked to take in before another form has its turn
+GRAPHS = 32  # packs without a trial that are kept for the next of their form
 PARKED = 4  # packs' worth of trials that may be inside
 COMPILING, OPERATIONS = 3.0, 3e10  # seconds; a second; both about, on two CPU cores
 CHUNK = 2048  # rows that are predicted at once, over all lanes
@@ -189,9 +190,13 @@ class Lanes:
                 return pack
             if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
                 return pack
-        made = self._packs[form] = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
+        made = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
         if pack is not None:
             made.take_over(pack)
+        empty = [other for other, its in self._packs.items() if not its.seated and other != form]
+        for other in empty[: max(0, len(empty) - GRAPHS)]:
+            del self._packs[other]
+        self._packs[form] = made
         return made
 
     def _shrunk(self, form: Form, error: Exception) -> list[Epoch | Failed]:
@@ -281,7 +286,8 @@ class _Pack:
             if name in varying and kind == "chosen":
                 params[name] = "either" if isinstance(params[name], bool) else self._packing.choices(name)
         build = models.load(space.spec.model.name)
-        return build(params, data.facts.input_shape, data.facts.outputs, varying, self.K, shared=self._aligned)
+        with precision(space.spec):
+            return build(params, data.facts.input_shape, data.facts.outputs, varying, self.K, shared=self._aligned)
 
     # Who sits where ------------------------------------------------------------
 

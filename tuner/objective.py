@@ -4,6 +4,8 @@ Shapes: N training rows, V validation rows, B batch, C outputs of the network.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import keras
@@ -50,6 +52,17 @@ class Objective:
         with np.errstate(all="ignore"):  # a network that diverges is reported, not warned about
             scores = {name: METRICS[name].of(y, p, w) for name in self._metrics}
             return {"val_loss": self.task.held_out_loss(y, p, w), **{f"val_{name}": s for name, s in scores.items()}}
+
+
+@contextmanager
+def precision(spec: StudySpec) -> Iterator[None]:
+    """Whatever layer is made inside computes as the study says, unless it has a dtype of its own."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.train.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 class Task(Protocol):

@@ -35,7 +35,7 @@ from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
 from tuner.data import Data, order
 from tuner.errors import BadCheckpoint
-from tuner.objective import Objective
+from tuner.objective import Objective, precision
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Trial, Value
@@ -93,7 +93,7 @@ class Solo:
         self._seat = None  # its graph may be the one that is renewed
         checkpoint = trial.checkpoint
         state = checkpoints.read(checkpoint, self._labels(trial, checkpoint.epoch)) if checkpoint else None
-        with self._memory(), _precision(self._spec):
+        with self._memory(), precision(self._spec):
             graph = self._graph(trial)
         if state is not None:
             graph.restore(state)
@@ -419,17 +419,6 @@ class _Graph:
     def _predictions(self, rows: tf.Tensor) -> tf.Tensor:
         out = self.model(self._study.inputs(rows, held_out=True), training=False)
         return self._study.task.predictions(tf.cast(out, tf.float32))
-
-
-@contextmanager
-def _precision(spec: StudySpec) -> Iterator[None]:
-    """Whatever layer is made inside computes as the study says, unless it has a dtype of its own."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(spec.train.precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _count(model: keras.Model) -> int:
