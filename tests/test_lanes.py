@@ -13,7 +13,7 @@ from tuner import data as sources
 from tuner.lanes import Lanes
 from tuner.packing import Packing, planned
 from tuner.space import Space
-from tuner.trial import Trial
+from tuner.trial import Failed, Failure, Trial
 
 SPACE = {"width": {"int": [4, 60]}, "optimizer": ["sgd", "nesterov", "adam"], "dropout": {"float": [0.0, 0.5]}}
 
@@ -165,3 +165,44 @@ def test_lanes_are_planned_by_budget_and_size_and_refused_with_a_reason():
     wide = Packing(Space(study({"width": {"int": [8, 4096]}})))
     assert [wide.fitting(wide.form({"width": width}), (8, 8, 1), 10) for width in (10, 1000)] == [256, 2]
     assert Packing(space).refusal == "sam:adam needs more than the gradient of a batch"
+
+
+# Memory ------------------------------------------------------------
+
+
+class Cramped(Lanes):
+    """An engine whose machine holds packs of `bearable` lanes."""
+
+    bearable = 4
+
+    def _train(self, form, *, dry):
+        if self.bearable < self._pack(form, dry=dry).K:
+            raise MemoryError("so many lanes do not fit")
+        return super()._train(form, dry=dry)
+
+
+def test_without_memory_packs_halve_and_trials_go_on_from_where_they_were_saved(digits, tmp_path):
+    whole = curves(Lanes(study(SPACE, pruner="asha"), digits, 4), [trial(n) for n in range(4)])
+    engine = Cramped(study(SPACE, pruner="asha"), digits, 4)
+    for number in range(4):
+        engine.add(trial(number))
+    found = {e.number: {1: e.metrics} for e in engine.advance()}
+    engine.save(1, tmp_path)
+    engine.bearable = 2
+    again = []
+    for epoch in epochs_of(engine):
+        again.append((epoch.number, epoch.epoch))
+        found[epoch.number][epoch.epoch] = epoch.metrics
+    assert sorted(again) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), *((n, e) for n in (2, 3) for e in (1, 2, 3))]
+    for number, curve in whole.items():
+        check_same([found[number][epoch] for epoch in (1, 2, 3)], curve)
+
+
+def test_only_a_trial_that_alone_is_too_large_fails(digits):
+    engine = Cramped(study(SPACE), digits, 2)
+    engine.bearable = 0
+    for number in (1, 2):
+        engine.add(trial(number))
+    assert engine.advance() == [Failed(1, Failure.OUT_OF_MEMORY, "so many lanes do not fit")]
+    engine.bearable = 1
+    assert [(e.number, e.epoch) for e in epochs_of(engine)] == [(2, 1), (2, 2), (2, 3)]
