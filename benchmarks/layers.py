@@ -114,17 +114,6 @@ def compare(name: str, *, jit: bool) -> float:
 BATCH, RATE, FASTER, EPOCHS = 128, 1e-3, 1.4, 21
 
 
-def lenet(input_shape: tuple[int, ...], outputs: int) -> keras.Model:
-    """LeNet-5 of our layers, as a study's own function."""
-    x = images = keras.Input(input_shape)
-    for filters, padding in ((6, "same"), (16, "valid")):
-        x = ours.MaxPooling(2)(ours.Convolution(filters, 5, padding=padding, activation="relu")(x))
-    x = ours.Flatten()(x)
-    for units in (120, 84):
-        x = ours.FullyConnected(units, activation="relu")(x)
-    return keras.Model(images, ours.FullyConnected(outputs)(x))
-
-
 def stock_lenet() -> keras.Model:
     """The same of Keras' layers, compiled."""
     keras_layers: list[Any] = [keras.Input((28, 28, 1))]
@@ -163,10 +152,10 @@ def epochs_of_fit(data: Data) -> Iterator[float]:
 def epochs_of_solo(data: Data) -> Iterator[float]:
     """The same of the engine."""
     search = {"learning_rate": {"float": [1e-4, 1e-1], "log": True}, "batch_size": BATCH}
-    study = {"name": "lenet", "model": "benchmarks.layers:lenet", "train": {"epochs": EPOCHS + 1}, "search": search}
+    study = {"name": "lenet", "model": "lenet", "train": {"epochs": EPOCHS + 1}, "search": search}
     engine = Solo(parse(study), data)
     engine.add(Trial(0, {"learning_rate": RATE, "batch_size": BATCH}, 0))
-    return (epoch.seconds for epoch in engine)
+    return (epoch.seconds for [epoch] in iter(engine.advance, []))
 
 
 def compare_lenet() -> None:
