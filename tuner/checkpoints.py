@@ -51,6 +51,12 @@ def read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray
     return state
 
 
+def check(state: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `BadCheckpoint` unless a state has the variables of a graph, by their places."""
+    if {place: values.shape for place, values in state.items()} != shapes:
+        raise BadCheckpoint("the checkpoint holds other variables than the trial's network and optimizer")
+
+
 def _put(path: Path, content: bytes) -> None:
     """Put a file in its place so that no crash leaves half of it there."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

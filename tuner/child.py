@@ -114,8 +114,9 @@ class Session:
         for number in [f.number for f in failed] + [e.number for e in epochs if e.epoch == self._train.epochs]:
             del self._saved[number]
         now = time.monotonic()
-        due = [e.number for e in epochs if now - self._saved.get(e.number, now) >= self._train.checkpoint_seconds]
-        return replace(self._save([number for number in due if number in self._saved]), epochs=epochs, failed=failed)
+        inside = [e.number for e in epochs if e.number in self._saved]
+        due = [number for number in inside if now - self._saved[number] >= self._train.checkpoint_seconds]
+        return replace(self._save(due), epochs=epochs, failed=failed)
 
     def _save(self, numbers: list[int]) -> Report:
         """Save trials; one that cannot be saved, because the disk is full, goes on and is saved the next time."""

@@ -29,8 +29,7 @@ import models
 from models.layers import initialise, put, set_hyper
 from tuner import checkpoints, rules
 from tuner.data import Data, order
-from tuner.errors import BadCheckpoint
-from tuner.objective import Objective, precision
+from tuner.objective import Objective, at_evaluation, precision
 from tuner.packing import Form, Packing, lane_values
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
@@ -58,6 +57,7 @@ class Lanes:
         self._forms: dict[int, Form] = {}
         self._limits: dict[Form, int] = {}
         self._saved: dict[int, Checkpoint] = {}
+        self._weights: dict[int, int] = {}
         self._focus: Form | None = None
         self._served = 0
         self._busy = self._seats = 0
@@ -122,7 +122,7 @@ class Lanes:
         if self._wanted()[1] is None:
             self._focus, self._served = form, 0
         self._served += 1
-        self._forms[trial.number] = form
+        self._forms[trial.number], self._weights[trial.number] = form, self._count(trial.params)
         if trial.checkpoint is not None:
             self._saved[trial.number] = trial.checkpoint
         self._waiting.setdefault(form, deque()).append(trial)
@@ -142,6 +142,7 @@ class Lanes:
         """Let a trial go; its lane is free."""
         form = self._forms.pop(number, None)
         self._saved.pop(number, None)
+        self._weights.pop(number, None)
         if form is None:
             return
         if (pack := self._packs.get(form)) is not None:
@@ -171,7 +172,7 @@ class Lanes:
         self._busy, self._seats = self._busy + len(metrics), self._seats + pack.K
         epochs: list[Epoch | Failed] = []
         for seat, measured in metrics:
-            epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights(seat.trial.params)))
+            epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights[seat.trial.number]))
             if seat.epoch == self._spec.train.epochs:
                 self.stop(seat.trial.number)
         return epochs
@@ -232,7 +233,8 @@ class Lanes:
         checkpoint = trial.checkpoint
         return checkpoints.read(checkpoint, self._labels(trial, form, checkpoint.epoch)) if checkpoint else None
 
-    def _weights(self, params: Params) -> int:
+    def _count(self, params: Params) -> int:
+        """Trainable weights of a trial's network, without what its lane is padded with."""
         facts = self._data.facts
         size = self._space.network_size(params, facts.input_shape, facts.outputs, self._study.rows)
         return 0 if size is None else size.parameters
@@ -367,8 +369,7 @@ class _Pack:
 
     def _restore(self, lane: int, state: Mapping[str, NDArray[Any]]) -> None:
         variables = dict(self._variables())
-        if {place: tuple(v.shape)[1:] for place, v in variables.items()} != {place: a.shape for place, a in state.items()}:
-            raise BadCheckpoint("the checkpoint holds other variables than the trial's network and optimizer")
+        checkpoints.check(state, {place: tuple(variable.shape)[1:] for place, variable in variables.items()})
         for place, variable in variables.items():
             put(variable, state[place][None], [lane])
 
@@ -404,12 +405,8 @@ class _Pack:
     def _epoch(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The steps of one epoch: means over its rows of loss and metric [2, K], and predictions afterwards [K, V, C]."""
         self._traced["epoch"] += 1
-        N, B, T = self._study.rows, self._form.batch_size, rows.shape[0]
-        last = (N - 1) % B + 1
-        part_TB = np.full([T, B], 1 / B, np.float32)
-        part_TB[-1] = [1 / last] * last + [0] * (B - last)
-        share_T = tf.constant([B / N] * (T - 1) + [last / N])
-        part = tf.constant(part_TB)
+        part, share_T = self._study.shares(self._form.batch_size)
+        T = rows.shape[0]
 
         def step(t: tf.Tensor, means: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return t + 1, means + share_T[t] * self._step(rows[t], part[t])
@@ -431,15 +428,7 @@ class _Pack:
 
     def _held_out(self) -> tf.Tensor:
         """The predictions [K, V, C] at the point to be evaluated; the weights are the old ones afterwards, to the bit."""
-        if "eval_swap" not in self._rule.row.requires:
-            return self._predicted()
-        kept = [tf.identity(variable.value) for variable in self._model.trainable_variables]
-        self._rule.swap_to_evaluation()
-        predicted = self._predicted()
-        self._rule.swap_to_training()
-        for variable, value in zip(self._model.trainable_variables, kept, strict=True):
-            variable.assign(value)
-        return predicted
+        return at_evaluation(self._rule, self._model.trainable_variables, self._predicted)
 
     def _predicted(self) -> tf.Tensor:
         """The same with the weights as they are; in chunks of one shape when K V is large."""

@@ -4,7 +4,7 @@ Shapes: N training rows, V validation rows, B batch, C outputs of the network.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -40,6 +40,17 @@ class Objective:
         """How many steps a trial trains that is not stopped."""
         return self._epochs * math.ceil(self.rows / batch_size)
 
+    def shares(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Each row's part in the mean of its step [T, B], and each step's in that of the epoch [T].
+
+        What fills the last batch up weighs nothing.
+        """
+        N, B = self.rows, batch_size
+        T, last = math.ceil(N / B), (N - 1) % B + 1
+        share_TB = np.full([T, B], 1 / B, np.float32)
+        share_TB[-1] = [1 / last] * last + [0] * (B - last)
+        return tf.constant(share_TB), tf.constant([B / N] * (T - 1) + [last / N])
+
     def inputs(self, rows: tf.Tensor, *, held_out: bool = False) -> tf.Tensor:
         """Normalised inputs of training or validation rows, [B] -> [B, ...]."""
         x = tf.gather(self._held_out_x if held_out else self._x, rows)
@@ -63,6 +74,19 @@ def precision(spec: StudySpec) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def at_evaluation(rule: Any, variables: Sequence[Any], predicted: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """What is predicted at the point that the optimizer wants evaluated; the weights are the old ones afterwards, to the bit."""
+    if "eval_swap" not in rule.row.requires:
+        return predicted()
+    kept = [tf.identity(variable.value) for variable in variables]
+    rule.swap_to_evaluation()
+    found = predicted()
+    rule.swap_to_training()
+    for variable, value in zip(variables, kept, strict=True):
+        variable.assign(value)
+    return found
 
 
 class Task(Protocol):

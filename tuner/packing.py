@@ -48,7 +48,7 @@ class Packing:
         if spec.train.backprop == "explicit":
             return "explicit back-propagation has no lanes"
         if spec.train.precision == "mixed_float16":
-            return "the loss scale of mixed_float16 has no lanes"
+            return "no loss is scaled in lanes, as mixed_float16 needs"
         needy = [name for name in self._methods if not find(name).gradient_only]
         return f"{', '.join(needy)} needs more than the gradient of a batch" if needy else ""
 
@@ -135,8 +135,7 @@ class Packing:
         network = self.space.network
         assert network is not None  # a user's function has no form
         weights, _ = network.size({**network.defaults(), **dict(form.network)}, input_shape, outputs)
-        fitting: int = max(1, CACHE // (4 * STATES * weights))
-        return 1 << (fitting.bit_length() - 1)
+        return _power_of_two(max(1, CACHE // (4 * STATES * weights)))
 
     def alike(self, params: Params) -> dict[str, Parameter]:
         """The parameters of the space, narrowed to what a trial may have beside one with these; all are, where none has lanes."""
@@ -180,7 +179,12 @@ def planned(packing: Packing) -> int | None:
         return int(lanes)
     found = min(MOST, space.spec.budget.trials // 8)
     convolutional = space.network is not None and space.network.convolutional
-    return None if convolutional or found < FEWEST else 1 << (found.bit_length() - 1)
+    return None if convolutional or found < FEWEST else _power_of_two(found)
+
+
+def _power_of_two(most: int) -> int:
+    """The largest that is not above `most`."""
+    return 1 << (most.bit_length() - 1)
 
 
 def lane_values(packing: Packing, configuration: Configuration) -> Mapping[str, float]:

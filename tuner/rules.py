@@ -12,10 +12,7 @@ from tuner.space import Configuration
 
 def rule(configuration: Configuration, steps: int) -> Any:
     """The optimizer of a trial of so many steps."""
-    rate: Any = configuration.learning_rate
-    if configuration.schedule is not None:
-        rate = Chosen(rate, steps, **_schedule(configuration))
-    return optimizers.load(configuration.optimizer)(rate, **_hyper(configuration, steps))
+    return optimizers.load(configuration.optimizer)(_rate(configuration, steps), **_hyper(configuration, steps))
 
 
 def numbers(configuration: Configuration, steps: int) -> dict[str, float]:
@@ -26,13 +23,8 @@ def numbers(configuration: Configuration, steps: int) -> dict[str, float]:
 
 def lane_rule(configuration: Configuration, methods: Sequence[str], steps: int, lanes: int, common: Sequence[str]) -> Any:
     """The optimizer of K lanes that follow `methods`; `common` names those of `optimizers.COMMON` that a lane may want."""
-    rate: Any = configuration.learning_rate
-    if configuration.schedule is not None:
-        rate = Chosen(rate, steps, **_schedule(configuration))
-    options = {name: _absent(name) for name in common}
-    if len(methods) > 1:
-        return several(tuple(methods))(rate, lanes=lanes, **options)
-    return optimizers.load(methods[0])(rate, lanes=lanes, **options)
+    method = several(tuple(methods)) if len(methods) > 1 else optimizers.load(methods[0])
+    return method(_rate(configuration, steps), lanes=lanes, **{name: _absent(name) for name in common})
 
 
 def lane_numbers(configuration: Configuration, methods: Sequence[str], steps: int, common: Sequence[str]) -> dict[str, float]:
@@ -45,6 +37,11 @@ def lane_numbers(configuration: Configuration, methods: Sequence[str], steps: in
         alone = name in ("learning_rate", *optimizers.COMMON) or name.startswith("schedule.") or len(methods) == 1
         found[name if alone else f"{row.name}.{name}"] = value
     return found if len(methods) == 1 else {**found, CHOSEN: methods.index(row.name)}
+
+
+def _rate(configuration: Configuration, steps: int) -> Any:
+    rate = configuration.learning_rate
+    return rate if configuration.schedule is None else Chosen(rate, steps, **_schedule(configuration))
 
 
 def _absent(name: str) -> float:

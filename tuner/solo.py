@@ -34,8 +34,7 @@ from optimizers.loss_scale import LossScale
 from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
 from tuner.data import Data, order
-from tuner.errors import BadCheckpoint
-from tuner.objective import Objective, precision
+from tuner.objective import Objective, at_evaluation, precision
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Trial, Value
@@ -282,8 +281,7 @@ class _Graph:
         Raises `BadCheckpoint` when it is not one of this graph.
         """
         variables = dict(self._variables())
-        if {place: tuple(v.shape) for place, v in variables.items()} != {place: a.shape for place, a in state.items()}:
-            raise BadCheckpoint("the checkpoint holds other variables than the trial's network and optimizer")
+        checkpoints.check(state, {place: tuple(variable.shape) for place, variable in variables.items()})
         for place, variable in variables.items():
             variable.assign(state[place])
 
@@ -297,13 +295,9 @@ class _Graph:
     def _epoch(self, order_N: tf.Tensor) -> tf.Tensor:
         """The steps of one epoch; the means over its rows of loss and metric, [2]."""
         self._traced["epoch"] += 1
-        N, B = self._study.rows, self._batch
-        T, last = math.ceil(N / B), (N - 1) % B + 1
-        rows_TB = tf.reshape(tf.concat([order_N, order_N[: B - last]], axis=0), [T, B])
-        share_TB = tf.reshape(
-            tf.concat([tf.fill([N - last], 1 / B), tf.fill([last], 1 / last), tf.zeros([B - last])], axis=0), [T, B]
-        )
-        share_T = tf.constant([B / N] * (T - 1) + [last / N])
+        share_TB, share_T = self._study.shares(self._batch)
+        T, B = share_TB.shape
+        rows_TB = tf.reshape(tf.concat([order_N, order_N[: T * B - self._study.rows]], axis=0), [T, B])
         if "snapshot" in self._optimizer.row.requires:
             self._take_snapshot(rows_TB, share_TB, share_T)
 
@@ -397,15 +391,7 @@ class _Graph:
     def _held_out(self) -> tf.Tensor:
         """The predictions [V, C] at the point to be evaluated; the weights are the old ones afterwards, to the bit."""
         self._traced["predict"] += 1
-        if "eval_swap" not in self._optimizer.row.requires:
-            return self._predicted()
-        kept = [tf.identity(variable.value) for variable in self.model.trainable_variables]
-        self._optimizer.swap_to_evaluation()
-        predicted = self._predicted()
-        self._optimizer.swap_to_training()
-        for variable, value in zip(self.model.trainable_variables, kept, strict=True):
-            variable.assign(value)
-        return predicted
+        return at_evaluation(self._optimizer, self.model.trainable_variables, self._predicted)
 
     def _predicted(self) -> tf.Tensor:
         """The predictions with the weights as they are, [V, C]; in chunks of one shape when V is large."""

@@ -84,7 +84,7 @@ class Supervisor:
         self._search = Search(study.spec)
         self._claims: dict[int, Claim] = {}
         self._ready: list[Trial] = []  # claimed and proposed while the child trains, not yet with it
-        self._crashes: dict[int, int] = {}
+        self._suspect: int | None = None  # a trial of which the next death of a process is the last; it has no neighbours
         self._checkpointed: dict[int, list[Checkpoint]] = {}
         self._renewed = time.monotonic()
         self._unsure = False  # whether a claim may have been made of which the answer was lost
@@ -255,7 +255,7 @@ class Supervisor:
         One that was killed before it had a trial gets a successor; one that gave up by itself would only do so again.
         """
         words = child.last_words()
-        untouched = {trial.number: self._claims[trial.number] for trial in self._ready if trial.number in self._claims}
+        untouched = {trial.number: self._claims[trial.number] for trial in self._ready}
         inside = [claim for claim in self._claims.values() if claim.number not in untouched]
         if not inside:
             self._stillborn += 1
@@ -281,15 +281,14 @@ class Supervisor:
         A trial that has ended all but one of the processes that it may end is trained alone, so that the last one tells whether
         it was the trial or a neighbour.
         """
-        if any(number in self._suspects for number in self._claims):
+        if self._suspect in self._claims:
             return []
         trials, self._ready = self._ready[:room], self._ready[room:]
-        trials = [trial for trial in trials if trial.number in self._claims]  # a lease may have been lost meanwhile
         beside = self._search.params(like) if like is not None else trials[0].params if trials else None
         while len(trials) < room and (trial := self._next(beside)) is not None:
             trials.append(trial)
             beside = beside or trial.params
-            if trial.number in self._suspects:
+            if trial.number == self._suspect:
                 break
         return trials
 
@@ -298,28 +297,24 @@ class Supervisor:
 
         How many depends on nothing but what the child said: the same study makes the same proposals the next time.
         """
-        if report.room is None or self._draining or (report.like is None and report.room):
+        if report.room is None or self._draining or not self._claims or (report.like is None and report.room):
             return  # the child does not train now: it waits for the next verdict, or asks for the rest of a pack
         beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
         for _ in range(min(max(1, report.soon // PREPARED), report.soon - len(self._ready))):
-            if self._suspects or (trial := self._next(beside)) is None:
+            if self._suspect in self._claims or (trial := self._next(beside)) is None:
                 return
             self._ready.append(trial)
             beside = beside or trial.params
-
-    @property
-    def _suspects(self) -> set[int]:
-        """The trials here of which the next death of a process is the last."""
-        return {number for number in self._claims if self._crashes.get(number, 0) >= MAX_CRASHES - 1}
 
     def _next(self, beside: Params | None) -> Trial | None:
         """A trial that was claimed and has parameters; None when there is none, or a suspect that others would be beside."""
         while (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
-            if row.crashes >= MAX_CRASHES - 1 and self._claims:
+            suspect = row.crashes >= MAX_CRASHES - 1
+            if suspect and self._claims:
                 self._release(claim)
                 return None
-            self._claims[claim.number], self._crashes[claim.number] = claim, row.crashes
+            self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
@@ -434,6 +429,7 @@ class Supervisor:
         self._look_at_study()
         for claim in lost:
             del self._claims[claim.number]
+        self._ready = [trial for trial in self._ready if trial.number in self._claims]
         if lost and not self._claims:
             raise Relinquished
 
