@@ -35,7 +35,7 @@ class Several(Rule):
         common = {key: value for key, value in everything.items() if "." not in key}
         for place, (name, rule) in enumerate(self._rules.items()):
             own = {key.removeprefix(f"{name}."): value for key, value in everything.items() if key.startswith(f"{name}.")}
-            yield rule, SimpleNamespace(**common, **own), ops.equal(h.chosen, place)
+            yield rule, SimpleNamespace(**common, **own), h.chosen == place
 
     def gather(self, g, x, slots, h):
         """Those of every rule."""

@@ -13,6 +13,7 @@ from tuner.trial import Params, Value
 CACHE, STATES = 48 * 2**20, 5  # bytes; weights, gradients and slots
 FEWEST, MOST = 4, 32  # lanes of a pack; fewer do not win back what compiling costs
 NARROW = 64  # units; networks below are padded to it: a graph of their own would cost more than the padding
+FINE = 128  # units above which there is a padding halfway between two powers of two: the work grows with the square of the width
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,15 @@ class Packing:
         return name == padded or (name.startswith(f"{padded}_") and name.removeprefix(f"{padded}_").isdigit())
 
     def _padding(self, width: int, method: str) -> int:
-        """The width that the kernel of a lane is padded to: a power of two, or the largest of the study.
+        """The width that the kernel of a lane is padded to: a power of two, three halves of one, or the largest of the study.
 
         A method that looks at a matrix as a whole would see the padding, so its lanes have kernels of their own width.
         """
-        return min(max(NARROW, 1 << (width - 1).bit_length()), self._widest) if find(method).mixes else width
+        if not find(method).mixes:
+            return width
+        above = 1 << (width - 1).bit_length()
+        halfway = 3 * above // 4
+        return min(halfway if FINE < width <= halfway else max(NARROW, above), self._widest)
 
     @cached_property
     def _widest(self) -> int:

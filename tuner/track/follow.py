@@ -11,7 +11,7 @@ from tuner.errors import DatabaseLost, UnknownStudy
 from tuner.track import Forwarder
 from tuner.track.door import Unreachable
 
-POLL = 0.5  # seconds between two passes, at least
+POLL = 5.0  # seconds between two passes, at least; a trial that is over by then costs MLflow one visit, not one an epoch
 SHARE = 3.0  # times the length of a pass before the next one: at most a quarter of a core is taken from training
 MAX_POLL = 15.0
 MAX_DELAY = 60.0  # seconds between two tries while MLflow or the database is away
