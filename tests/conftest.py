@@ -52,14 +52,6 @@ def postgresql() -> Iterator[str]:
         server.cleanup()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What the program compiles is kept among the files of these tests, not in the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNER_CACHE", str(folder := tmp_path_factory.mktemp("compiled")))
-        yield folder
-
-
 @pytest.fixture
 def tables(tmp_path: Path) -> Iterator[Store]:
     """An empty store in a SQLite file."""

@@ -31,7 +31,7 @@ learning_rate = {{float = [1e-3, 1e-2], log = true}}
 
 
 def tuner(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER") or name == "TUNER_CACHE"}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER")}
     return subprocess.run(
         [*TUNER, *arguments],
         cwd=folder,

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 
 from tuner.channel import Channel
-from tuner.executables import Executables
 from tuner.store import Worker
 
 BUSY = 0.01  # of a core: a child that uses more works
@@ -24,8 +23,6 @@ class Child:
     """The training process and the line to it."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
-        self._executables = Executables(environment)
-        self._executables.check()
         ours, theirs = socket.socketpair()
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -51,7 +48,6 @@ class Child:
     def heard(self) -> None:
         """Note that it reported."""
         self._worked = time.monotonic()
-        self._executables.seal()
 
     def kill_if_stalled(self, limit: float) -> None:
         """Kill it when it has neither reported nor used a processor for `limit` seconds; its stacks are in its log then."""
@@ -74,9 +70,8 @@ class Child:
             return file.read().decode(errors="replace").replace("\0", "").strip()
 
     def last_words(self) -> str:
-        """How the process ended, and the last line of its log; what it may have died of is not used again."""
+        """How the process ended, and the last line of its log."""
         code = self.process.wait()
-        self._executables.drop()
         how = self._killed_for or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
         lines = self.tail().splitlines()
         return f"{how}; its last line in {self.log}: {lines[-1].strip() if lines else 'nothing'}"

@@ -5,7 +5,6 @@ TUNER_DB_PASSWORD_FILE   a file with its password; PostgreSQL's own PGPASSFILE d
 TUNER_HOME               the folder for checkpoints and logs
 TUNER_DATA               folders that data may lie in, apart from the present one
 TUNER_MLFLOW             the address of an MLflow
-TUNER_CACHE              the folder for what was compiled; otherwise below XDG_CACHE_HOME, or ~/.cache
 """
 
 import os
@@ -70,11 +69,7 @@ def roots(data: str | None) -> list[Path]:
 
 def child_environment() -> dict[str, str]:
     """What a training child inherits: nothing that says where a database is, or how to enter it."""
-    from tuner.executables import kept_below
-
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
-    cache = os.environ.get("TUNER_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "keras-lanes-tuner"
-    return kept_below(Path(cache).expanduser().absolute(), {**THREADS, **inherited})
+    return {**THREADS, **{name: value for name, value in os.environ.items() if not name.startswith(SECRET)}}
 
 
 def mlflow_environment() -> Mapping[str, str]:
