@@ -65,6 +65,14 @@ def test_a_freed_lane_is_taken_by_the_next_trial_and_nothing_is_compiled(digits)
     check_same(found, trained(Lanes(study(SPACE, pruner="asha"), digits, 1), [4], 4)[1:])
 
 
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_small_pack_that_has_emptied_gives_way_to_a_larger_one(digits, pruner):
+    engine = Lanes(study(SPACE, pruner=pruner), digits, 4)
+    alone = trained(engine, [1], 1)
+    check_same(trained(engine, range(4), 1), alone)
+    assert engine.traces == 2
+
+
 def test_one_graph_serves_what_does_not_shape_it(digits):
     engine = Lanes(study({**SPACE, "activation": ["relu", "tanh"], "bias": [True, False]}), digits, 2)
     curves(engine, [trial(n, activation=("relu", "tanh")[n % 2], bias=n > 3) for n in range(6)])

@@ -192,7 +192,7 @@ class Lanes:
             if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
                 return pack
         made = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
-        if pack is not None:
+        if pack is not None and pack.seated:
             made.take_over(pack)
         empty = [other for other, its in self._packs.items() if not its.seated and other != form]
         for other in empty[: max(0, len(empty) - GRAPHS)]:
