@@ -59,7 +59,7 @@ def main() -> None:
     """Search."""
     work = Work.given()
     rungs, epochs = work.spec.pruner, work.spec.train.epochs
-    ray.init(num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False)
     scheduler = ASHAScheduler(max_t=epochs, grace_period=rungs.from_epoch, reduction_factor=rungs.factor)
     tuning = tune.TuneConfig(
         metric=work.spec.objective.metric, mode="max", num_samples=work.spec.budget.trials, scheduler=scheduler,
