@@ -6,7 +6,7 @@ BIN := .venv/bin
 STUDY ?= studies/digits.toml
 STUDY_NAME = $(basename $(notdir $(STUDY)))
 
-.PHONY: study test lint bench throughput quality convergence soak lock clean
+.PHONY: study test test-compose lint bench throughput quality convergence soak secrets lock clean
 
 study: .venv/.run
 	$(BIN)/tuner run $(STUDY)
@@ -36,6 +36,14 @@ convergence: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak
+
+# Passwords for docker-compose.yml, each made once; the user that its containers run as owns them. As root that is 10001.
+secrets:
+	@mkdir -p -m 700 secrets && mkdir -p data reports
+	@set -eu; umask 077; set -C; for name in postgres tuner mlflow; do \
+		test -s secrets/$$name || head -c 24 /dev/urandom | base64 | tr '+/' '-_' > secrets/$$name; done
+	@grep -qs '^TUNER_USER=' .env || { id=$$(id -u); test $$id -ne 0 || id=10001; echo "TUNER_USER=$$id:$$id" >> .env; }
+	@test "$$(id -u)" -ne 0 || chown "$$(sed -n 's/^TUNER_USER=//p' .env)" secrets/postgres secrets/tuner secrets/mlflow reports
 
 lock: .venv/.dev
 	$(BIN)/pip install --quiet uv
