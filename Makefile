@@ -15,6 +15,10 @@ study: .venv/.run
 test: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
+# In real containers; where it finds no Docker engine it starts Debian's, as root.
+test-compose: .venv/.dev
+	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ secrets:
 	@mkdir -p -m 700 secrets && mkdir -p data reports
 	@set -eu; umask 077; set -C; for name in postgres tuner mlflow; do \
 		test -s secrets/$$name || head -c 24 /dev/urandom | base64 | tr '+/' '-_' > secrets/$$name; done
-	@grep -qs '^TUNER_USER=' .env || { id=$$(id -u); test $$id -ne 0 || id=10001; echo "TUNER_USER=$$id:$$id" >> .env; }
+	@grep -qs '^TUNER_USER=' .env || { user=$$(id -u):$$(id -g); test "$$(id -u)" -ne 0 || user=10001:10001; echo "TUNER_USER=$$user" >> .env; }
 	@test "$$(id -u)" -ne 0 || chown "$$(sed -n 's/^TUNER_USER=//p' .env)" secrets/postgres secrets/tuner secrets/mlflow reports
 
 lock: .venv/.dev

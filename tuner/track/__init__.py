@@ -353,7 +353,10 @@ def prepare(uri: str) -> None:
 
 
 def ask(address: str) -> None:
-    """Put a query to an MLflow server that its database must answer: it calls itself healthy without one. Raises `Unreachable`."""
+    """Put a query to an MLflow server that its database must answer: it calls itself healthy without one.
+
+    Raises `Unreachable`, `BadInput`.
+    """
     if urlsplit(address).scheme not in ("http", "https"):
         raise BadInput(f"{address}: not an address of MLflow; write http://HOST:PORT")
     try:
