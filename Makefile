@@ -51,7 +51,7 @@ secrets:
 
 lock: .venv/.dev
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench --extra gpu \
 		--no-annotate --no-header pyproject.toml --output-file requirements.lock
 
 clean:

@@ -108,8 +108,9 @@ def ui(
         str, typer.Option("--listen", help="On which of its addresses; MLflow has no accounts: open it to no network.")
     ] = "127.0.0.1",
     known_as: Annotated[
-        str, typer.Option("--known-as", help="A host name by which others may ask for it, as well as localhost.")
-    ] = "localhost",
+        list[str] | None,
+        typer.Option("--known-as", help="What browsers and programs elsewhere call it; may be repeated.", metavar="HOST:PORT"),
+    ] = None,
 ) -> None:
     """Serve MLflow; Ctrl-C ends it."""
     if not places.has_mlflow(db):
@@ -119,8 +120,8 @@ def ui(
     out.print(f"MLflow: http://127.0.0.1:{port}", soft_wrap=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", listen, "--port", str(port), "--workers", "1"]
     command += ["--artifacts-destination", str((places.home(db) / "mlartifacts").resolve())]
-    # What it takes by itself are whole ranges of addresses, and names that only begin like one.
-    command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in dict.fromkeys(("127.0.0.1", "localhost", known_as)))]
+    # By itself MLflow answers to whole ranges of addresses, and to names that only begin like one.
+    command += ["--allowed-hosts", ",".join([f"127.0.0.1:{port}", f"localhost:{port}", *(known_as or [])])]
     os.execve(sys.executable, command, {**places.mlflow_environment(), "MLFLOW_BACKEND_STORE_URI": uri})
 
 
