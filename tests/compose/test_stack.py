@@ -17,7 +17,7 @@ from tests.compose.engine import IMAGE, REPOSITORY, bases, build, compose, docke
 
 pytestmark = pytest.mark.compose
 
-TRIALS, EPOCHS = 16, 400
+TRIALS, EPOCHS = 12, 400
 STUDY = f"""
 data = "digits"
 objective = "val_accuracy"
@@ -76,6 +76,11 @@ class Stack:
         alive = [one["Id"][:12] for one in self.inspect(*self.containers("worker")) if one["State"]["Running"]]
         return next((one for one in alive for (owner,) in running if owner.startswith(one)), None)
 
+    def healthy(self, service: str) -> bool:
+        """Whether Docker calls every running container of a service healthy."""
+        states = [one["State"] for one in self.inspect(*self.containers(service)) if one["State"]["Running"]]
+        return {state["Health"]["Status"] for state in states} == {"healthy"}
+
     def wait(self, holds: Callable[[], object], within: float = 240) -> Any:
         deadline = time.monotonic() + within
         while not (found := holds()):
@@ -110,7 +115,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_a_study_survives_the_death_of_every_part(stack: Stack) -> None:
-    assert "16 trials" in stack.compose("run", "--rm", "-T", "tuner", "launch", "small.toml")
+    assert f"{TRIALS} trials" in stack.compose("run", "--rm", "-T", "tuner", "launch", "small.toml")
 
     killed = stack.wait(stack.busy)
     stack.docker("kill", "--signal", "KILL", killed)
@@ -124,6 +129,7 @@ def test_a_study_survives_the_death_of_every_part(stack: Stack) -> None:
 
     stack.wait(lambda: stack.ended() >= before + 3)
     stack.compose("restart", "postgres")
+    stack.wait(lambda: stack.healthy("postgres"))
     stack.wait(lambda: stack.ended() >= before + 6)
     assert stack.count("mlflow.runs WHERE status = 'FINISHED'") < before + 6
     stack.compose("start", "mlflow")
@@ -147,10 +153,7 @@ def test_mlflow_has_everything_once(stack: Stack) -> None:
 
 def test_every_role_is_healthy_by_a_query_of_its_own(stack: Stack) -> None:
     for service in ("postgres", "mlflow", "forwarder", "worker"):
-        running = [one for one in stack.inspect(*stack.containers(service)) if one["State"]["Running"]]
-        assert running, service
-        for one in running:
-            stack.wait(lambda one=one: stack.inspect(one["Id"])[0]["State"]["Health"]["Status"] == "healthy")
+        stack.wait(lambda service=service: stack.healthy(service))
     (mlflow,) = stack.containers("mlflow")
     stack.compose("pause", "postgres")
     asked = [docker(), "exec", mlflow, "tuner", "health", "http://127.0.0.1:5000"]
@@ -192,7 +195,7 @@ def test_no_secret_is_in_a_log_a_setting_or_a_command_line(stack: Stack) -> None
     shown = stack.compose("config") + stack.compose("logs", "--no-color")
     for one in stack.inspect(*stack.containers()):
         shown += json.dumps(one) + stack.docker("logs", one["Id"])
-        shown += stack.docker("top", one["Id"], "-ef") if one["State"]["Running"] else ""
+        shown += stack.docker("top", one["Id"], "-efww") if one["State"]["Running"] else ""
     assert "tuner worker" in shown
     for name in SECRETS:
         secret = (stack.folder / "secrets" / name).read_text().strip()
