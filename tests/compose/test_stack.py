@@ -81,7 +81,7 @@ class Stack:
         states = [one["State"] for one in self.inspect(*self.containers(service)) if one["State"]["Running"]]
         return {state["Health"]["Status"] for state in states} == {"healthy"}
 
-    def wait(self, holds: Callable[[], object], within: float = 240) -> Any:
+    def wait(self, holds: Callable[[], object], within: float = 600) -> Any:
         deadline = time.monotonic() + within
         while not (found := holds()):
             assert time.monotonic() < deadline, self.compose("logs", "--tail", "50")

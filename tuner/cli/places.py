@@ -35,10 +35,8 @@ def url(db: str) -> str:
     """The database's address, with the password if a file holds it."""
     from tuner.store import address
 
-    found = address(
-        db if "://" in db else f"sqlite:///{(Path(db) / 'tuner.db').resolve()}", _password("TUNER_DB_PASSWORD_FILE")
-    )  # fmt: skip
-    return found.render_as_string(hide_password=False)
+    where = db if "://" in db else f"sqlite:///{(Path(db) / 'tuner.db').resolve()}"
+    return address(where, _password("TUNER_DB_PASSWORD_FILE")).render_as_string(hide_password=False)
 
 
 def _password(variable: str) -> str | None:
