@@ -6,7 +6,7 @@ BIN := .venv/bin
 STUDY ?= studies/digits.toml
 STUDY_NAME = $(basename $(notdir $(STUDY)))
 
-.PHONY: study test lint bench throughput quality convergence soak lock clean
+.PHONY: study test test-compose lint bench throughput quality convergence soak secrets lock clean
 
 study: .venv/.run
 	$(BIN)/tuner run $(STUDY)
@@ -14,6 +14,10 @@ study: .venv/.run
 
 test: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+# In real containers; where it finds no Docker engine it starts Debian's, as root.
+test-compose: .venv/.dev
+	$(BIN)/python -m pytest -m compose tests/compose $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -37,9 +41,17 @@ convergence: .venv/.dev
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak
 
+# Passwords for docker-compose.yml, each made once; the user that its containers run as owns them. As root that is 10001.
+secrets:
+	@mkdir -p -m 700 secrets && mkdir -p data reports
+	@set -eu; umask 077; set -C; for name in postgres tuner mlflow; do \
+		test -s secrets/$$name || head -c 24 /dev/urandom | base64 | tr '+/' '-_' > secrets/$$name; done
+	@grep -qs '^TUNER_USER=' .env || { user=$$(id -u):$$(id -g); test "$$(id -u)" -ne 0 || user=10001:10001; echo "TUNER_USER=$$user" >> .env; }
+	@test "$$(id -u)" -ne 0 || chown "$$(sed -n 's/^TUNER_USER=//p' .env)" secrets/postgres secrets/tuner secrets/mlflow reports
+
 lock: .venv/.dev
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench --extra gpu \
 		--no-annotate --no-header pyproject.toml --output-file requirements.lock
 
 clean:

@@ -19,10 +19,11 @@ import requests
 from tests.conftest import study_spec
 from tuner import track
 from tuner.errors import BadInput, UnknownStudy
+from tuner.process import here
 from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
 from tuner.track.door import Refused, Unreachable
-from tuner.track.follow import Lifeline, follow, order
+from tuner.track.follow import Lifeline, Presence, follow, order
 from tuner.trial import Epoch, Failure, Outcome, State
 
 pytestmark = pytest.mark.filterwarnings(
@@ -696,3 +697,28 @@ def test_asking_for_the_lag_or_the_environment_does_not_load_mlflow() -> None:
 def test_what_mlflow_refuses_is_told_from_its_absence(forwarder: Forwarder) -> None:
     with pytest.raises(Refused):
         forwarder._door.restore("0" * 32)
+
+
+def test_a_tracker_is_seen_among_the_workers_with_its_trouble(tables: Store) -> None:
+    presence = Presence(tables, here(device="mlflow"))
+    for trouble in ("", "MLflow is away", ""):
+        presence.sign(trouble)
+        (seen,) = tables.workers()
+        assert (seen.worker.device, seen.worker.message, seen.silent) == ("mlflow", trouble, False)
+    presence.end()
+    assert tables.workers() == []
+
+
+def test_a_tracker_tells_what_keeps_it_from_forwarding(tables: Store, study: Study) -> None:
+    ours, theirs = os.pipe()
+    told: list[str] = []
+
+    def present(trouble: str) -> None:
+        told.append(trouble)
+        if len(told) == 2:
+            os.close(theirs)
+
+    assert not follow(Forwarder(tables, "http://127.0.0.1:1"), study.name, Lifeline(ours), present=present)
+    assert told[0] == ""
+    assert all(trouble.startswith("MLflow: ") for trouble in told[1:])
+    os.close(ours)

@@ -20,7 +20,6 @@ REFRESH = 0.5  # seconds
 RECENT = 5
 WATCH = 2.0  # seconds between two pictures of all studies
 PACE = 600.0  # seconds, the last ones, over which the pace of a study is taken
-SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
 MANY = 4  # trials of a worker that are named
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.FAILED: "red", State.CANCELLED: "dim", State.RUNNING: "cyan"}
 
@@ -179,10 +178,9 @@ def workers(seen: Sequence[Sighting]) -> RenderableType | None:
         return None
     table = _columns("worker", "device", "seen", "trials", "message")
     for one in seen:
-        silent = "bold red" if one.silence > SILENT else ""
         trials = ", ".join(f"{study} {number}" for study, number in one.trials[:MANY])
         more = f" and {len(one.trials) - MANY} more" if len(one.trials) > MANY else ""
-        ago = Text(f"{_duration(one.silence)} ago", style=silent)
+        ago = Text(f"{_duration(one.silence)} ago", style="bold red" if one.silent else "")
         table.add_row(
             Text(one.worker.name), Text(one.worker.device), ago, Text(trials + more), Text(one.worker.message, style="red")
         )

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import given, places
-from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, number, out, print_json, say
+from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, complain, number, out, print_json, say
 from tuner.errors import BadInput
 from tuner.trial import Trial
 
@@ -146,6 +146,36 @@ def logs(
         say("\n".join(file.read_text(errors="replace").splitlines()[-LINES:]))
     elif row.owner:
         say(f"its log is {file.name} in the logs of the home of that worker")
+
+
+@app.command()
+def health(
+    address: Annotated[
+        str | None, typer.Argument(help="An MLflow to ask; default: the worker or tracker of this host.", metavar="HTTP")
+    ] = None,
+    db: Db = HOME,
+) -> None:
+    """Say by a query whether what runs on this host works: exit code 0 if so, 1 if not.
+
+    For the health checks of containers: it loads neither TensorFlow nor MLflow.
+    """
+    if address is not None:
+        from tuner.track import ask
+
+        ask(address)
+        say(f"MLflow at {address} answers")
+        return
+    from tuner.process import alive, here
+
+    with places.store(db) as tables:
+        host = here().host
+        mine = [seen for seen in tables.workers() if seen.worker.host == host and alive(seen.worker)]
+    for seen in mine:
+        say(f"{seen.worker.name}: last seen {seen.silence:.0f} s ago {seen.worker.message}".rstrip())
+    if not mine:
+        complain("no worker and no tracker of this host gives signs of life")
+    if not mine or any(seen.silent for seen in mine):
+        raise typer.Exit(1)
 
 
 def _workers(tables: "Store") -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
 """Where things are: the only place that reads the environment.
 
-TUNER_DB                 where the tables are: a folder for SQLite files, or the address of a PostgreSQL database
-TUNER_DB_PASSWORD_FILE   a file with its password; PostgreSQL's own PGPASSFILE does as well
-TUNER_HOME               the folder for checkpoints and logs
-TUNER_DATA               folders that data may lie in, apart from the present one
-TUNER_MLFLOW             the address of an MLflow
+TUNER_DB                     where the tables are: a folder for SQLite files, or the address of a PostgreSQL database
+TUNER_DB_PASSWORD_FILE       a file with its password; PostgreSQL's own PGPASSFILE does as well
+TUNER_HOME                   the folder for checkpoints and logs
+TUNER_DATA                   folders that data may lie in, apart from the present one
+TUNER_MLFLOW                 the address of an MLflow, http://HOST:PORT, or of the database that its tables are in
+TUNER_MLFLOW_PASSWORD_FILE   a file with the password of that database
 """
 
 import os
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tuner.store import Store
 
 THREADS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+PLACEHOLDERS = ("", "changeme", "password", "postgres", "mlflow", "tuner")  # what stands where somebody forgot to make a password
 SECRET = ("TUNER_", "PG", "MLFLOW_")  # what a training child does not inherit, as a user's code may run in it
 
 
@@ -33,18 +35,21 @@ def url(db: str) -> str:
     """The database's address, with the password if a file holds it."""
     from tuner.store import address
 
-    found = address(db if "://" in db else f"sqlite:///{(Path(db) / 'tuner.db').resolve()}", _password())
-    return found.render_as_string(hide_password=False)
+    where = db if "://" in db else f"sqlite:///{(Path(db) / 'tuner.db').resolve()}"
+    return address(where, _password("TUNER_DB_PASSWORD_FILE")).render_as_string(hide_password=False)
 
 
-def _password() -> str | None:
-    file = os.environ.get("TUNER_DB_PASSWORD_FILE")
+def _password(variable: str) -> str | None:
+    file = os.environ.get(variable)
     if not file:
         return None
     try:
-        return Path(file).read_text().rstrip("\r\n")
+        password = Path(file).read_text().rstrip("\r\n")
     except OSError as error:
-        raise BadInput(f"TUNER_DB_PASSWORD_FILE: {file} cannot be read: {error.strerror}") from None
+        raise BadInput(f"{variable}: {file} cannot be read: {error.strerror}") from None
+    if password.lower() in PLACEHOLDERS:
+        raise BadInput(f"{variable}: {file} holds nothing, or a word that everybody tries; make a password: make secrets")
+    return password
 
 
 def mlflow_uri(db: str) -> str:
@@ -52,7 +57,10 @@ def mlflow_uri(db: str) -> str:
     from tuner.store import address, mlflow_address
 
     if given := os.environ.get("TUNER_MLFLOW"):
-        return given
+        password = _password("TUNER_MLFLOW_PASSWORD_FILE")
+        if password is None:
+            return given
+        return address(given, password, named="TUNER_MLFLOW").render_as_string(hide_password=False)
     return mlflow_address(address(url(db))) if "://" in db else f"sqlite:///{(Path(db) / 'mlflow.db').resolve()}"
 
 

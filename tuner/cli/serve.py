@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -61,11 +60,12 @@ def track(
 ) -> None:
     """Show studies in MLflow while they run; `tuner run` does so by itself.
 
-    It may be late, be stopped, or run on several hosts: MLflow gets everything once.
+    It may be late, be stopped, or run on several hosts: MLflow gets everything once. `tuner workers` shows it too.
     """
     places.use_mlflow_here()
+    from tuner.process import here
     from tuner.track import Forwarder
-    from tuner.track.follow import Lifeline, follow
+    from tuner.track.follow import Lifeline, Presence, follow
 
     _log()
     reading, writing = os.pipe()
@@ -76,7 +76,10 @@ def track(
                 say(f"{study.name}: {forwarder.rebuild(study)} trials shown anew")
             return
         _on_signals(lambda times: os.close(writing) if times == 1 else sys.exit(1))
-        complete = follow(forwarder, name, Lifeline(reading, LAST_PASS), until_idle=until_idle)
+        presence = Presence(tables, here(device="mlflow"))
+        complete = follow(forwarder, name, Lifeline(reading, LAST_PASS), until_idle=until_idle, present=presence.sign)
+        if complete:
+            presence.end()
     if not complete:
         raise typer.Exit(1)
 
@@ -101,6 +104,13 @@ def migrate(db: Db = HOME) -> None:
 def ui(
     db: Db = HOME,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On which port of this machine.")] = 5000,
+    listen: Annotated[
+        str, typer.Option("--listen", help="On which of its addresses; MLflow has no accounts: open it to no network.")
+    ] = "127.0.0.1",
+    known_as: Annotated[
+        list[str] | None,
+        typer.Option("--known-as", help="What browsers and programs elsewhere call it; may be repeated.", metavar="HOST:PORT"),
+    ] = None,
 ) -> None:
     """Serve MLflow; Ctrl-C ends it."""
     if not places.has_mlflow(db):
@@ -108,13 +118,11 @@ def ui(
     if (uri := places.mlflow_uri(db)).startswith("http"):
         raise BadInput(f"TUNER_MLFLOW: MLflow is served already, at {uri}")
     out.print(f"MLflow: http://127.0.0.1:{port}", soft_wrap=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", listen, "--port", str(port), "--workers", "1"]
     command += ["--artifacts-destination", str((places.home(db) / "mlartifacts").resolve())]
-    server = subprocess.Popen(command, env={**places.mlflow_environment(), "MLFLOW_BACKEND_STORE_URI": uri})
-    try:
-        raise typer.Exit(server.wait())
-    except KeyboardInterrupt:
-        server.wait()
+    # By itself MLflow answers to whole ranges of addresses, and to names that only begin like one.
+    command += ["--allowed-hosts", ",".join([f"127.0.0.1:{port}", f"localhost:{port}", *(known_as or [])])]
+    os.execve(sys.executable, command, {**places.mlflow_environment(), "MLFLOW_BACKEND_STORE_URI": uri})
 
 
 def _log() -> None:

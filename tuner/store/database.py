@@ -31,19 +31,19 @@ POSTGRESQL_CONNECTION = {  # a host that is gone without a word is noticed withi
 MIGRATION_WAIT = "60s"
 
 
-def address(url: str, password: str | None = None) -> sa.URL:
-    """The database address, checked; `password` is one that was read from a file.
+def address(url: str, password: str | None = None, *, named: str = "--db") -> sa.URL:
+    """The database address, checked; `password` is one that was read from a file, `named` says where the address stands.
 
     Raises `BadInput`; a message never holds the password.
     """
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise BadInput("--db: not a database address; write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
+        raise BadInput(f"{named}: not a database address; write sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise BadInput(f"--db: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+        raise BadInput(f"{named}: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
     if "password" in parsed.query:
-        raise BadInput("--db: the password stands in the query part, where it would be printed; use PGPASSFILE")
+        raise BadInput(f"{named}: the password stands in the query part, where it would be printed; use PGPASSFILE")
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
         if password is not None:

@@ -15,6 +15,7 @@ from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 HEAD = "0002"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
+SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
 
 metadata = sa.MetaData()
 
@@ -197,6 +198,11 @@ class Sighting:
     silence: float
     started: float
     trials: Sequence[tuple[str, int]]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has been unseen for so long that it has lost its leases."""
+        return self.silence > SILENT
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ between the two, is found again by its tags. A run or experiment that somebody d
 """
 
 import hashlib
+import json
 import logging
 import math
 import os
@@ -29,7 +30,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
+from tuner.errors import BadInput
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Store, Study, mlflow_address
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
@@ -347,6 +350,20 @@ def prepare(uri: str) -> None:
     """Make or renew MLflow's own tables, where there is a database and not a server."""
     if not uri.startswith("http"):
         Door(uri)
+
+
+def ask(address: str) -> None:
+    """Put a query to an MLflow server that its database must answer: it calls itself healthy without one.
+
+    Raises `Unreachable`, `BadInput`.
+    """
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise BadInput(f"{address}: not an address of MLflow; write http://HOST:PORT")
+    try:
+        with urlopen(f"{address.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", timeout=10) as answer:
+            json.load(answer)
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"MLflow at {address} does not answer: {error}") from None
 
 
 def lag(store: Store, study: Study, uri: str) -> int:
