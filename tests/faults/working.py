@@ -1,0 +1,63 @@
+"""What the processes of `tests.faults.life` do; imported once, before any of them is born."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn.datasets  # noqa: F401 — what a launch imports
+from alembic import command  # noqa: F401 — the same
+
+from tests.conftest import study_spec
+from tests.faults.history import Witness
+from tuner import checkpoints, cli, devices, failpoints, family, space  # noqa: F401 — the same
+from tuner.cli import given  # noqa: F401 — the same
+from tuner.worker import TTL, Supervisor
+
+SPEC: dict[str, Any] = {
+    "budget": 6,
+    "sampler": "tpe",
+    "pruner": "asha",
+    "train": {"epochs": 9, "checkpoint_seconds": 0.0},
+}
+
+
+def main(argv: list[str]) -> int:
+    """Be what the first word says; the exit code."""
+    if argv[0] in ("work", "save", "write"):
+        failpoints.arm(os.environ["TUNER_FAILPOINT"])
+        {"work": work, "save": save, "write": write}[argv[0]](*argv[1:])
+        return 0
+    sys.argv = ["tuner", *argv]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def work(ttl: str = str(TTL), child: str = "paper") -> None:
+    """A supervisor on the study of this folder, from its launch to its end."""
+    tables = Witness(f"sqlite:///{Path('tuner.db').resolve()}", Path("history"))
+    tables.migrate()
+    spec = study_spec(**SPEC)
+    study = tables.launch(spec, spec.budget.trials, {})
+    supervisor = Supervisor(tables, study, Path.cwd(), [], dict(os.environ))
+    supervisor.command = [sys.executable, "-m", f"tests.{child}"]
+    supervisor.ttl = float(ttl)
+    supervisor.work(lambda: None)
+
+
+def save(number: str) -> None:
+    """Write checkpoints of a trial, one an epoch."""
+    for epoch in range(1, 4):
+        labels = checkpoints.labels(int(number), epoch, [])
+        checkpoints.write(Path.cwd(), labels, {"weights": np.full((8, 8), epoch, np.float32)})
+
+
+def write(name: str) -> None:
+    """Claim and end trials of the study of this folder until there is none."""
+    from tests.faults.writing import write_all
+
+    write_all(name)
