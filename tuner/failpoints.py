@@ -29,6 +29,7 @@ POINTS = {
     "claim.committed": "a trial is claimed, and nobody knows it",
     "proposal.drawn": "a claimed trial has parameters that are not stored",
     "proposal.committed": "they are stored",
+    "epoch.judged": "it is decided what epochs mean for their trials, and not recorded",
     "epoch.written": "epochs or checkpoints are recorded, not committed",
     "epoch.committed": "they are recorded",
     "checkpoint.recorded": "a checkpoint is recorded, and the one that it replaces is still there",

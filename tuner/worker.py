@@ -375,6 +375,7 @@ class Supervisor:
         if not progress:
             return
         try:
+            failpoints.reach("epoch.judged")
             self._store.record(progress, self.ttl)
         except LostLease:
             lost = {claim.number for claim in self._store.renew([item.claim for item in progress], self.ttl)}

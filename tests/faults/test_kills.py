@@ -16,7 +16,8 @@ from tuner.trial import Epoch
 
 SUPERVISOR = [
     "launch.study", "launch.rows", "launch.committed", "claim.written:2", "claim.committed:2", "proposal.drawn:2",
-    "proposal.committed:2", "epoch.written:2", "epoch.committed:2", "checkpoint.recorded:2", "end.written:2", "end.committed:2",
+    "proposal.committed:2", "epoch.judged:2", "epoch.written:2", "epoch.committed:2", "checkpoint.recorded:2", "end.written:2",
+    "end.committed:2",
 ]  # fmt: skip
 CHILD = ["child.begun", "trial.added:3", "epoch.trained:3", "checkpoint.written:3", "child.reported:4"]
 
@@ -44,6 +45,12 @@ def check(folder: Path, quiet: Path) -> None:
     assert [(r.number, r.state, r.params, r.value, r.epoch) for r in rows] == [
         (r.number, r.state, r.params, r.value, r.epoch) for r in expected
     ]
+    check_epochs(rows, epochs)
+    assert not list((folder / "checkpoints").rglob("*.json"))
+
+
+def check_epochs(rows: list[Row], epochs: dict[int, list[Epoch]]) -> None:
+    """They are gapless, and the running sum went on from the checkpoints as if nothing had happened."""
     for row in rows:
         assert row.params is not None
         assert [e.epoch for e in epochs[row.number]] == list(range(1, row.epoch + 1))
@@ -51,7 +58,6 @@ def check(folder: Path, quiet: Path) -> None:
         for epoch in epochs[row.number]:
             total += accuracy(row.params, epoch.epoch)
             assert epoch.metrics["sum"] == total
-    assert not list((folder / "checkpoints").rglob("*.json"))
 
 
 def with_kill(point: str) -> str:
@@ -96,18 +102,20 @@ def test_the_child_of_a_killed_supervisor_dies_with_it(cradle: Cradle, tmp_path:
     assert not alive
 
 
-def test_a_worker_that_was_stopped_and_wakes_changes_nothing(cradle: Cradle, tmp_path: Path, quiet: Path) -> None:
-    """P5: its leases ran out meanwhile, another worker has finished its trials."""
-    sleeper = cradle.begin(tmp_path, "work", "1.0", failpoint="epoch.committed=pause:12")
+def test_a_worker_that_was_stopped_and_wakes_changes_nothing(cradle: Cradle, tmp_path: Path) -> None:
+    """P5: its lease ran out meanwhile, and another worker is at its trial when it would write."""
+    sleeper = cradle.begin(tmp_path, "work", "0.1", failpoint="epoch.judged=pause:12")
     sleeper.wait_until_stopped()
-    other = cradle.begin(tmp_path, "work", "1.0")
-    assert other.wait() == 0, other.said
-    before = outcome(tmp_path)
-    os.kill(sleeper.pid, signal.SIGCONT)
-    assert sleeper.wait() == 0, sleeper.said
-    assert outcome(tmp_path) == before
-    assert max(row.attempts for row in before[0]) == 2
-    check(tmp_path, quiet)
+    other = cradle.begin(tmp_path, "work", "60.0", failpoint="epoch.judged=pause:3")
+    other.wait_until_stopped()
+    for life in (sleeper, other):
+        os.kill(life.pid, signal.SIGCONT)
+    for life in (sleeper, other):
+        assert life.wait() == 0, life.said
+    rows, epochs = outcome(tmp_path)
+    check_epochs(rows, epochs)
+    assert max(row.attempts for row in rows) == 2
+    assert '"refused"' in (tmp_path / "history").read_text()
 
 
 LAUNCH = [
