@@ -36,6 +36,7 @@ convergence: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.scale
 
 lock: .venv/.dev
 	$(BIN)/pip install --quiet uv

@@ -5,8 +5,7 @@
     {"begin": ARGV, "environment": {...}, "folder": F, "log": L}    →  the number of a new process
     {"wait": PID, "stopped": BOOL}                                  →  how it ended; or, with `stopped`, that it was stopped
 
-ARGV is a command of `tuner`, or `work` for a supervisor on the study `small` whose engine is `tests.paper`; its further words are
-the seconds of a lease and the module of the training child.
+ARGV is a command of `tuner` or one of `tests.faults.working`.
 """
 
 import json

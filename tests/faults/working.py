@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg  # noqa: F401 — what a store on PostgreSQL imports
 import sklearn.datasets  # noqa: F401 — what a launch imports
 from alembic import command  # noqa: F401 — the same
 
@@ -27,9 +29,9 @@ SPEC: dict[str, Any] = {
 
 def main(argv: list[str]) -> int:
     """Be what the first word says; the exit code."""
-    if argv[0] in ("work", "save", "write"):
+    if argv[0] in OCCUPATIONS:
         failpoints.arm(os.environ["TUNER_FAILPOINT"])
-        {"work": work, "save": save, "write": write}[argv[0]](*argv[1:])
+        OCCUPATIONS[argv[0]](*argv[1:])
         return 0
     sys.argv = ["tuner", *argv]
     try:
@@ -39,15 +41,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def work(ttl: str = str(TTL), child: str = "paper") -> None:
+def work(ttl: str = str(TTL)) -> None:
     """A supervisor on the study of this folder, from its launch to its end."""
     tables = Witness(f"sqlite:///{Path('tuner.db').resolve()}", Path("history"))
     tables.migrate()
     spec = study_spec(**SPEC)
     study = tables.launch(spec, spec.budget.trials, {})
     supervisor = Supervisor(tables, study, Path.cwd(), [], dict(os.environ))
-    supervisor.command = [sys.executable, "-m", f"tests.{child}"]
+    supervisor.command = [sys.executable, "-m", "tests.paper"]
     supervisor.ttl = float(ttl)
+    supervisor.work(lambda: None)
+
+
+def serve(url: str, pace: str) -> None:
+    """A supervisor on a study that is launched, with epochs that take so many seconds."""
+    tables = Witness(url, Path("history"))
+    supervisor = Supervisor(tables, tables.study("small"), Path.cwd(), [], dict(os.environ))
+    supervisor.command = [sys.executable, "-m", "tests.paced", pace]
     supervisor.work(lambda: None)
 
 
@@ -68,3 +78,6 @@ def write(name: str) -> None:
             tables.propose(claim, {"width": claim.number}, {})
         epoch = Epoch(claim.number, 1, {"loss": 1.0 / (1 + claim.number)}, 0.1)
         tables.record([Progress(claim, [epoch], outcome=Outcome(State.COMPLETE, value=0.5))], TTL)
+
+
+OCCUPATIONS: dict[str, Callable[..., None]] = {"work": work, "serve": serve, "save": save, "write": write}
