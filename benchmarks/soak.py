@@ -5,8 +5,8 @@ half an hour on two cores.
 
 Eight supervisors work on one study of 200 trials, each with a training child whose engine is arithmetic that takes its time.
 Every 5 to 15 seconds a random one of these processes gets SIGKILL; a dead supervisor is started again. Each supervisor writes
-down what it asks of the store and what it is told (`tests.faults.history`); in the end the judge compares that with the tables, and
-every row is compared with what a quiet worker would have written. Prints one line per claim.
+down what it asks of the store and what it is told (`tests.faults.history`); in the end the judge compares that with the tables,
+and every row is compared with what a quiet worker would have written. Prints one line per claim.
 """
 
 import random
