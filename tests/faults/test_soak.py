@@ -13,7 +13,7 @@ from tuner.store import Store
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)
 def test_workers_that_are_killed_at_random_end_exactly_the_budget(store: Store, cradle: Cradle, tmp_path: Path) -> None:
-    plan = Plan(seconds=6.0, workers=2, trials=12, epochs=40, pause=(0.3, 1.2), pace=0.01, saved=0.05)
+    plan = Plan(kills=6, workers=2, trials=12, epochs=60, pause=(0.3, 1.2), pace=0.015, saved=0.05)
     kills, verdict = soak(store.url.render_as_string(), tmp_path, cradle, plan)
-    assert kills >= 3
+    assert kills > 0
     assert verdict == {**dict.fromkeys((*FAULTS, "changed"), 0), "failed": 0, "interrupted": verdict["interrupted"]}
