@@ -18,7 +18,7 @@ from tuner.errors import BadCheckpoint
 from tuner.store import Store
 from tuner.trial import Checkpoint
 
-WRITERS, ROUNDS, LAST_END = 8, 4, 8
+WRITERS, ROUNDS, LAST_END = 8, 3, 6
 BUDGET = WRITERS * ROUNDS * LAST_END
 
 
