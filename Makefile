@@ -40,6 +40,7 @@ convergence: .venv/.dev
 
 soak: .venv/.dev
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.scale
 
 # Passwords for docker-compose.yml, each made once; the user that its containers run as owns them. As root that is 10001.
 secrets:

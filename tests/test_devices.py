@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,19 @@ def test_a_study_that_cannot_be_begun_here_holds_up_no_other(tables: Store, tmp_
     assert tables.counts(good)[State.COMPLETE] == 3
     (seen,) = tables.workers()
     assert seen.worker.message == "unreadable cannot be begun here: data.source: gone"
+
+
+def test_asked_a_second_time_a_worker_ends_at_once_and_leaves_nothing_running(tables: Store, tmp_path: Path) -> None:
+    study = launch(tables, "stuck", search={"width": 13, "learning_rate": {"float": [0.01, 0.1]}})
+    workers, _ = crew(tables, tmp_path, "hanging")
+    thread = threading.Thread(target=lambda: workers.work(until_idle=False))
+    thread.start()
+    while tables.trials(study)[0].params is None:
+        thread.join(0.05)
+    workers.drain(3600.0)  # that is how long it would wait for its child
+    workers.drain(0.0)
+    thread.join()
+    assert (tables.counts(study)[State.QUEUED], tables.trials(study)[0].crashes) == (3, 0)
 
 
 def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succeed(tables: Store, tmp_path: Path) -> None:

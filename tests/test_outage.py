@@ -1,6 +1,7 @@
 """Workers whose database goes away: for a moment, or for longer than their leases last. A real server is stopped."""
 
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -85,6 +86,28 @@ def test_sessions_that_are_killed_again_and_again_cost_nothing(store: Store, url
     assert calls >= 80
     check(store, study)
     assert [row.attempts for row in store.trials(study)] == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_restarted_again_and_again_costs_no_attempt(store: Store, server: Any, tmp_path: Path) -> None:
+    """P7: once in order, once without a word, as after a crash."""
+    study = store.launch(study_spec(budget=2, search=LUCKY, train={"epochs": 150}), 2, {})
+    thread = threading.Thread(target=supervisor(store, study, tmp_path).work, args=(lambda: None,))
+    thread.start()
+    for epoch, stop in ((30, server.stop), (100, lambda: crash(server))):
+        wait_until(lambda epoch=epoch: store.trials(study)[0].epoch >= epoch)  # type: ignore[misc]
+        stop()
+        server.ensure_postgres_running()
+    thread.join()
+    check(store, study)
+    assert [row.attempts for row in store.trials(study)] == [1, 1]
+
+
+def crash(server: Any) -> None:
+    """End a server at once; it finds its way back from its log."""
+    process = psutil.Process(server.get_pid())
+    process.send_signal(signal.SIGQUIT)
+    process.wait()
 
 
 @pytest.mark.slow

@@ -40,6 +40,15 @@ def finish(store: Store, taken: Claim, value: float = 0.5, now: float = 1001.0) 
     store.record([Progress(taken, [epoch(taken.number, 1, value)], outcome=outcome)], TTL, now=now)
 
 
+def at_once(count: int, act: Callable[[int], object]) -> None:
+    """Do something in many threads."""
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_the_tables_are_what_the_code_expects(store: Store) -> None:
     with store._engine.connect() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
@@ -50,11 +59,7 @@ def test_the_tables_are_what_the_code_expects(store: Store) -> None:
 def test_migrating_at_once_from_many_threads_migrates_once(store: Store, tmp_path: Path) -> None:
     url = store.url if not store.sqlite else sa.make_url(f"sqlite:///{tmp_path / 'other.db'}")
     others = [Store(url.render_as_string(hide_password=False)) for _ in range(4)]
-    threads = [threading.Thread(target=other.migrate) for other in others]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(len(others), lambda number: others[number].migrate())
     assert {other.version() for other in others} == {HEAD}
     for other in others:
         other.close()
@@ -72,15 +77,13 @@ def test_launching_twice_is_one_study(store: Store, study: Study) -> None:
     assert len(store.trials(study)) == 4
 
 
-def test_launching_from_many_threads_at_once_is_one_study(store: Store) -> None:
+@pytest.mark.parametrize("names", [1, 5, 20])
+def test_launching_from_many_threads_at_once_is_one_study_a_name(store: Store, names: int) -> None:
     studies: list[Study] = []
-    threads = [threading.Thread(target=lambda: studies.append(store.launch(study_spec(), 4, {}))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({study.id for study in studies}) == 1
-    assert len(store.trials(studies[0])) == 4
+    at_once(20, lambda n: studies.append(store.launch(study_spec(name=f"study {n % names}"), 4, {})))
+    assert len(studies) == 20
+    assert len({study.id for study in studies}) == len(store.studies()) == names
+    assert {len(store.trials(study)) for study in store.studies()} == {4}
 
 
 @pytest.mark.parametrize(
@@ -115,15 +118,13 @@ def test_a_claim_is_a_new_fence_and_a_lease(store: Store, study: Study) -> None:
     assert (row.state, row.owner, row.attempts, row.params) == (State.RUNNING, "a", 1, None)
 
 
-def test_nothing_is_claimed_twice(store: Store, study: Study) -> None:
+@pytest.mark.parametrize(("budget", "workers", "claims"), [(4, 8, 1), (1, 64, 1), (200, 8, 40)])
+def test_nothing_is_claimed_twice(store: Store, budget: int, workers: int, claims: int) -> None:
+    study = store.launch(study_spec(name="many"), budget, {})
     taken: list[tuple[Claim, Row] | None] = []
-    threads = [threading.Thread(target=lambda: taken.append(store.claim(study, "w", TTL))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    numbers = [item[0].number for item in taken if item is not None]
-    assert sorted(numbers) == [0, 1, 2, 3]
+    at_once(workers, lambda _: taken.extend(store.claim(study, "w", TTL) for _ in range(claims)))
+    assert len(taken) == workers * claims
+    assert sorted(item[0].number for item in taken if item is not None) == list(range(budget))
 
 
 def test_an_expired_lease_is_claimed_anew_with_everything_the_trial_had(store: Store, study: Study) -> None:

@@ -17,8 +17,8 @@ import pytest
 import requests
 
 from tests.conftest import study_spec
-from tuner import track
-from tuner.errors import BadInput, UnknownStudy
+from tuner import failpoints, track
+from tuner.errors import BadInput, DatabaseAway, UnknownStudy
 from tuner.process import here
 from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
@@ -310,6 +310,21 @@ def test_a_run_made_just_before_a_crash_is_found_and_filled(
     run = mlflow.trial(study)
     assert (run.info.run_id, run.info.status, len(mlflow.curve(run, "loss"))) == (left.info.run_id, "FINISHED", 2)
     assert run.data.params == {"width": "4", "learning_rate": "0.001"}
+
+
+def test_news_that_mlflow_has_and_nobody_noted_are_not_shown_twice(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow, uri: str
+) -> None:
+    """P6: the process ends between MLflow's answer and the note of it."""
+    complete(tables, study)
+    failpoints.arm("forward.answered=raise")
+    with pytest.raises(DatabaseAway):
+        forwarder.forward(study.name)
+    failpoints.arm("")
+    before = mlflow.everything(study)
+    assert track.lag(tables, study, uri) == 1
+    assert Forwarder(tables, uri).forward(study.name) == 1
+    assert mlflow.everything(study) == before
 
 
 def test_progress_is_kept_when_a_pass_is_stopped_in_the_middle(

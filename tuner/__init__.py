@@ -13,5 +13,6 @@ The map, from the study file to the winner::
                                                            devices       └─▶ review ─▶ cli
 
 A `worker` is one device at work on one study; `devices` chooses the study, for every device of a host; `sweep` keeps the disk.
+`failpoints` are where tests let a process die.
 Importing this package loads nothing else; `tuner.trial` holds the words.
 """

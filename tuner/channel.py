@@ -19,11 +19,12 @@ from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 
 @dataclass(frozen=True)
 class Start:
-    """The first line to a child: the study as JSON, where data may lie, and where checkpoints go."""
+    """The first line to a child: the study as JSON, where data may lie, where checkpoints go, and what `failpoints` arms."""
 
     spec: str
     roots: list[str]
     checkpoints: str
+    failpoint: str
 
 
 @dataclass(frozen=True)

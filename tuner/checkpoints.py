@@ -12,6 +12,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from tuner.errors import BadCheckpoint
+from tuner.failpoints import reach
 from tuner.trial import Checkpoint, Value
 
 FORMAT = "1"
@@ -65,6 +66,7 @@ def _put(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        reach("checkpoint.partial")
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

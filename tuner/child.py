@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tuner import packing, spec
+from tuner import failpoints, packing, spec
 from tuner.channel import Channel, Report, Start, Verdict
 from tuner.errors import BadCheckpoint, BadInput
 from tuner.packing import Packing
@@ -53,6 +53,7 @@ class Inbox:
     def exchange(self, report: Report) -> Verdict:
         """Report, and wait for the verdict."""
         self._channel.send(report)
+        failpoints.reach("child.reported")
         return Verdict.decode(self._messages.get())
 
 
@@ -85,6 +86,7 @@ class Session:
             self._begin(trial)
         except Exception as error:  # noqa: BLE001 — a user's code may raise anything; the trial fails, the study goes on
             return _failure(trial.number, error)
+        failpoints.reach("trial.added")
         self._saved[trial.number] = time.monotonic()
         return None
 
@@ -109,6 +111,7 @@ class Session:
             for number in list(self._saved):
                 self._forget(number)
             return Report(failed=failed)
+        failpoints.reach("epoch.trained")
         epochs = [result for result in results if isinstance(result, Epoch)]
         failed = [result for result in results if isinstance(result, Failed)]
         for number in [f.number for f in failed] + [e.number for e in epochs if e.epoch == self._train.epochs]:
@@ -125,6 +128,7 @@ class Session:
             self._saved[number] = time.monotonic()
             try:
                 checkpoints[number] = self._run.save(number, self._folder)
+                failpoints.reach("checkpoint.written")
             except OSError as error:
                 unsaved = f"trial {number} is not saved: {error}"
                 log.error(unsaved)
@@ -148,12 +152,14 @@ def serve(descriptor: int, engine: Callable[[StudySpec, list[Path]], Run]) -> No
     faulthandler.register(signal.SIGUSR1)  # the supervisor asks where it hangs before it kills it
     inbox = Inbox(socket.socket(fileno=descriptor))
     start = inbox.start()
+    failpoints.arm(start.failpoint)
     study = spec.restore(start.spec)
     try:
         run = engine(study, [Path(root) for root in start.roots])
     except BadInput as error:
         inbox.exchange(Report(unusable=str(error)))
         return
+    failpoints.reach("child.begun")
     Session(run, inbox, Path(start.checkpoints), study.train).work()
 
 

@@ -46,6 +46,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from tuner import failpoints
 from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease, UnknownStudy
 from tuner.process import Child, alive, here
@@ -170,7 +171,8 @@ class Supervisor:
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._folder)))
+            folder = str(self._home / self._folder)
+            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, folder, failpoints.inherited()))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
@@ -331,6 +333,7 @@ class Supervisor:
         """Parameters for a trial that has none yet."""
         self._catch_up()
         proposal = self._search.ask(claim.number, beside)
+        failpoints.reach("proposal.drawn")
         self._store.propose(claim, proposal.params, proposal.attrs)
         return proposal.params
 
@@ -372,6 +375,7 @@ class Supervisor:
         if not progress:
             return
         try:
+            failpoints.reach("epoch.judged")
             self._store.record(progress, self.ttl)
         except LostLease:
             lost = {claim.number for claim in self._store.renew([item.claim for item in progress], self.ttl)}
@@ -388,6 +392,7 @@ class Supervisor:
         kept = self._checkpointed.setdefault(number, [])
         if item.checkpoint is not None and item.checkpoint not in kept:
             kept.append(item.checkpoint)
+            failpoints.reach("checkpoint.recorded")
         if item.outcome is not None:
             self._search.tell(number, item.outcome)
             del self._claims[number]

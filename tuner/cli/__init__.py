@@ -13,7 +13,8 @@ Exit codes: 0 done; 1 the service cannot go on; 2 bad input, nothing was created
 
 import sys
 
-from tuner.cli import look, serve, studies
+from tuner import failpoints
+from tuner.cli import look, places, serve, studies
 from tuner.cli.shell import app, complain
 from tuner.errors import TunerError
 
@@ -23,6 +24,7 @@ __all__ = ["app", "look", "main", "serve", "studies"]
 def main() -> None:
     """Run a command; an error of ours is one line, never a traceback."""
     try:
+        failpoints.arm(places.failpoint())
         app()
     except TunerError as error:
         complain(str(error))

@@ -6,6 +6,7 @@ TUNER_HOME                   the folder for checkpoints and logs
 TUNER_DATA                   folders that data may lie in, apart from the present one
 TUNER_MLFLOW                 the address of an MLflow, http://HOST:PORT, or of the database that its tables are in
 TUNER_MLFLOW_PASSWORD_FILE   a file with the password of that database
+TUNER_FAILPOINT              where tests let a process die (`tuner.failpoints`)
 """
 
 import os
@@ -67,6 +68,11 @@ def mlflow_uri(db: str) -> str:
 def has_mlflow(db: str) -> bool:
     """Whether there is an MLflow that may know the studies."""
     return bool(os.environ.get("TUNER_MLFLOW")) or "://" in db or (Path(db) / "mlflow.db").exists()
+
+
+def failpoint() -> str:
+    """What `tuner.failpoints` arms; empty outside tests."""
+    return os.environ.get("TUNER_FAILPOINT", "")
 
 
 def roots(data: str | None) -> list[Path]:

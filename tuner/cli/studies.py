@@ -15,6 +15,7 @@ from rich.text import Text
 from tuner.cli import given, places
 from tuner.cli.shell import HOME, AllowCode, DataPath, Db, File, Home, Name, app, command_line, complain, number, out, quoted, say
 from tuner.errors import BadInput
+from tuner.failpoints import reach
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,6 +80,7 @@ def launch(
     checked = [given.checked(file, data, allow_code=allow_code) for file in files]
     for spec, _ in checked:
         given.caution(spec)
+    reach("launch.checked")
     with places.store(db, create=True) as tables:
         studies = tables.launch_all([(spec, given.budget(spec), given.facts(facts)) for spec, facts in checked])
         for study in studies:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.errors import BadInput, DatabaseAway, DatabaseLost
+from tuner.failpoints import reach
 from tuner.store.tables import HEAD, VERSION_TABLE
 
 SCHEMA = "tuner"
@@ -151,6 +152,8 @@ class Database:
                     for schema in (SCHEMA, MLFLOW_SCHEMA):
                         connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
                 upgrade(connection)
+                reach("migration.written")
+            reach("migration.committed")
             yield
 
     @contextmanager

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from tuner.errors import LostLease
+from tuner.failpoints import reach
 from tuner.store.database import Database
 from tuner.store.tables import Claim, Progress, Row, Study, decode_row, epoch_table, study_table, trial_table
 from tuner.trial import Epoch, Params, State
@@ -29,6 +30,8 @@ class Leases(Database):
         bound = {"of_study": study.id, "new_owner": owner, "new_ttl": ttl, "now": now}
         with self._write() as connection:
             row = connection.execute(self._claim_statement(timed=now is not None), bound).first()
+            reach("claim.written")
+        reach("claim.committed")
         return (Claim(study.id, row.number, row.fence), decode_row(row)) if row is not None else None
 
     def disown(self, owner: str, held: Iterable[Claim]) -> None:
@@ -45,6 +48,7 @@ class Leases(Database):
         """Write the parameters of a claimed trial, once and for all. Raises `LostLease`."""
         with self._write() as connection:
             self._guarded(connection, claim, {"params": json.dumps(dict(params)), "attrs": json.dumps(attrs)})
+        reach("proposal.committed")
 
     def renew(self, claims: Iterable[Claim], ttl: float, *, now: float | None = None) -> list[Claim]:
         """Prolong the leases; returns the claims that are lost."""
@@ -57,18 +61,24 @@ class Leases(Database):
         An epoch that is there already stays as it is, and an end that this claim has written already is right: who lost the
         answer may ask again. Raises `LostLease`; then nothing was written.
         """
+        what = "epoch"
         with self._write() as connection:
             for item in progress:
                 self._guarded(connection, item.claim, _news(item, ttl), now)
+                what = "end" if item.outcome is not None else what
                 if item.epochs:
                     rows = [_epoch_values(item.claim, epoch) for epoch in item.epochs]
                     insert = self._upsert(epoch_table).values(at=self._at(now)).on_conflict_do_nothing()
                     connection.execute(insert, rows)
+            reach(f"{what}.written")
+        reach(f"{what}.committed")
 
     def release(self, claim: Claim, *, crashed: bool = False) -> None:
         """Give a trial back unfinished, to be claimed again at once. Raises `LostLease`."""
         with self._write() as connection:
             self._guarded(connection, claim, {"state": State.QUEUED, "owner": None, "ttl": None, "crashed": int(crashed)})
+            reach("release.written")
+        reach("release.committed")
 
     def expire(self, owners: Iterable[str], *, now: float | None = None) -> None:
         """End the leases of workers that are known to be dead, so that their trials can be claimed now."""

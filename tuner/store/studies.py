@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tuner.errors import BadInput, StudyChanged, UnknownStudy
+from tuner.failpoints import reach
 from tuner.spec import MAX_TRIALS, StudySpec
 from tuner.store.database import Database
 from tuner.store.tables import Study, decode_study, study_table, trial_table
@@ -28,7 +29,9 @@ class Studies(Database):
     ) -> list[Study]:
         """Create several studies, each with its trials and facts, as `launch` does: all of them or none."""
         with self._write() as connection:
-            return [self._launch(connection, *launch, now) for launch in launches]
+            studies = [self._launch(connection, *launch, now) for launch in launches]
+        reach("launch.committed")
+        return studies
 
     def _launch(
         self, connection: sa.Connection, spec: StudySpec, trials: int, facts: Mapping[str, Any], now: float | None
@@ -39,7 +42,9 @@ class Studies(Database):
         )  # fmt: skip
         study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
         if study_id is not None:
+            reach("launch.study")
             _add_rows(connection, study_id, range(trials))
+            reach("launch.rows")
         study = decode_study(connection.execute(sa.select(study_table).where(study_table.c.name == spec.name)).one())
         if study.spec.identity != spec.identity:
             raise StudyChanged(_what_changed(study.spec, spec))

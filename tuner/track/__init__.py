@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from tuner.errors import BadInput
+from tuner.failpoints import reach
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Store, Study, mlflow_address
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
@@ -224,6 +225,7 @@ class Forwarder:
                     done.append((item.row, run))
         finally:
             if done:
+                reach("forward.answered")
                 self._store.shown(self._view, study, done)
         return len(done)
 
