@@ -16,6 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 KEPT = Path("/var/tmp/keras-lanes-tuner")
+KEPT_LAYERS = "12GB"
 SYSTEM = "ca-certificates,python3,python3-venv,postgresql,libnss-wrapper"
 MIRROR = "http://deb.debian.org/debian"
 OFFICIAL = {"PYTHON_IMAGE": "python:3.12-slim-bookworm", "POSTGRES_IMAGE": "postgres:17-bookworm"}
@@ -70,6 +71,8 @@ def started(env: Mapping[str, str]) -> Iterator[None]:
                 pytest.skip(f"THE STACK IS NOT TESTED: the Docker engine does not start here: {tail}")
             time.sleep(0.1)
         yield
+        run(docker(), "image", "prune", "--force", env=env)
+        run(docker(), "builder", "prune", "--force", "--keep-storage", KEPT_LAYERS, env=env)
     finally:
         process.terminate()
         process.wait(60)
