@@ -3,11 +3,11 @@
 Shapes: F finalists, S seeds, N rows. All intervals are for 95 %. The noise between seeds is taken to be normal.
 
     mean of a finalist     Student 1908: mean ± t s/√S.
-    mean of the winner     The best of F means is high partly by luck, so that Student's interval would miss its truth too often from
-                           above (F = 5 equal finalists: 10 % instead of 5 %). Of the 5 % its worse end gets a share of 1/F and the
-                           better end the rest, after Fuentes, Casella and Wells 2018, "Confidence intervals for the means of the
-                           selected populations". Were all equal, F chances to be wrong at the worse end would make 5 %; is one far
-                           ahead, both ends together do; between these, with five finalists, 2 to 5 % of winners are missed.
+    mean of the winner     The best of F means is high partly by luck, so that Student's interval would miss its truth too often
+                           from above (five equal finalists: 10 % instead of 5 %). Of the 5 % its worse end gets the share 1/F and
+                           the better end the rest, after Fuentes, Casella and Wells 2018, "Confidence intervals for the means of
+                           the selected populations". Were all equal, F chances to be wrong at the worse end would make 5 %; is
+                           one far ahead, both ends together do; between these, with five finalists, 2 to 5 % are missed.
     who is worse           Student's t of the differences on common seeds, one-sided. Where all differences are the same there is
                            no spread to compare them with, and nothing is claimed.
     who cannot win         The same at several looks while the race is on, as in the BRACE of Moore and Lee 1994, "Efficient
@@ -56,7 +56,7 @@ def is_worse(x_S: Numbers, than_S: Numbers, risk: float, *, maximise: bool) -> b
     S = len(x_S)
     ahead_S = than_S - x_S if maximise else x_S - than_S
     error = float(ahead_S.std(ddof=1)) / S**0.5
-    return error > 0 and float(ahead_S.mean()) / error > float(stdtrit(S - 1, 1 - risk))
+    return bool(error > 0 and float(ahead_S.mean()) / error > float(stdtrit(S - 1, 1 - risk)))
 
 
 def tied(x_FS: Numbers, *, maximise: bool) -> list[int]:

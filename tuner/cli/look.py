@@ -11,7 +11,7 @@ from rich.text import Text
 from tuner.cli import given, places
 from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, number, out, print_json, say
 from tuner.errors import BadInput
-from tuner.trial import Trial
+from tuner.trial import Trial, trial_seed
 
 if TYPE_CHECKING:
     from tuner.store import Row, Store, Study
@@ -175,7 +175,6 @@ def reproduce(
     Nothing is written.
     """
     from tuner import reproduce as repeating
-    from tuner.worker import trial_seed
 
     with places.store(db) as tables:
         study = tables.study(name)
