@@ -85,18 +85,18 @@ def supervise(folder: Path, point: str | None, count: int) -> None:
     tables.migrate()
     spec = study_spec(**SPEC)
     study = tables.launch(spec, spec.budget.trials, {})
+    original = worker.Child.kill
+
+    def disarm(self: worker.Child) -> None:
+        """Only the first child is armed."""
+        original(self)
+        command[:] = [sys.executable, "-m", "tests.paper"]
+
+    worker.Child.kill = disarm  # type: ignore[method-assign]
     stage: Study | None = study
     while stage is not None:
         supervisor = worker.Supervisor(tables, stage, folder, [], dict(os.environ))
         supervisor.command = command
-        if command[2] == "tests.kill":  # only the first child is armed
-            original = worker.Child.kill
-
-            def disarm(self: worker.Child) -> None:
-                original(self)
-                command[:] = supervisor.command = [sys.executable, "-m", "tests.paper"]
-
-            worker.Child.kill = disarm  # type: ignore[method-assign]
         supervisor.work(lambda: None)
         stage = tables.next(stage)
 
