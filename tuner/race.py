@@ -40,6 +40,7 @@ from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpe
 from tuner.store import Plan, Row, Stage, Store, Study
 from tuner.trial import Epoch, Params, State, trial_seed
 
+OPEN = (State.QUEUED, State.RUNNING)
 DROPPED = "cannot win the race any more"
 
 
@@ -143,15 +144,17 @@ class Race:
 class Result:
     """What is known of a study's race: the finalists, and the score once there is one.
 
-    `looks` is how often the test split was scored, with earlier races.
+    `stage` is the id of its row. `looks` is how often the test split was scored, with earlier races; `over` says that nothing is trained any more.
     """
 
     metric: str
+    stage: int
     ended: int
     runs: int
     finalists: Sequence[Finalist]
     score: Score | None
     looks: int
+    over: bool
 
     @property
     def winner(self) -> Finalist | None:
@@ -173,8 +176,9 @@ def result(store: Store, study: Study) -> Result | None:
     test = store.next(stage)
     scored = (past for past in store.stages(study) if past.stage is Stage.TEST)
     looks = sum(store.counts(past)[State.COMPLETE] for past in scored)
+    over = all(sum(store.counts(its)[state] for state in OPEN) == 0 and its.followed for its in (stage, test) if its)
     ended = sum(row.state.ended for row in race.rows)
-    return Result(study.spec.objective.metric, ended, len(race.rows), race.finalists(), _score(store, test), looks)
+    return Result(study.spec.objective.metric, stage.id, ended, len(race.rows), race.finalists(), _score(store, test), looks, over)
 
 
 def _score(store: Store, test: Study | None) -> Score | None:
@@ -258,6 +262,21 @@ def _given(spec: StudySpec, trials: int, **train: Any) -> StudySpec:
 def tested(spec: StudySpec) -> str:
     """What the objective is called on the test split."""
     return f"test_{spec.objective.metric.removeprefix('val_')}"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who a trial of a race is: the finalist with this trial of the search, on its `seed`-th new seed, counted from 1."""
+
+    trial: int
+    seed: int
+
+
+def entrant(study: Study, number: int) -> Entrant:
+    """Who the trial of this number is in the race `study`."""
+    finalists = study.facts["finalists"]
+    seed, place = divmod(number, len(finalists))
+    return Entrant(finalists[place], seed + 1)
 
 
 def seed_of(study: Study, number: int) -> int:

@@ -1,7 +1,4 @@
-"""What `tuner run` shows: a live table on a terminal, plain lines elsewhere; and what a race found, in words.
-
-It reads the store and nothing else.
-"""
+"""What `tuner run` shows: a live table on a terminal, plain lines elsewhere. It reads the store and nothing else."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.owners import short
-from tuner.race import Finalist, Result
 from tuner.store import Row, Sighting, Stage, Store, Study
 from tuner.trial import Epoch, Params, State, ended
 
@@ -159,40 +155,6 @@ def standing(store: Store, study: Study, counts: Mapping[State, int]) -> str:
     if study.paused:
         return "paused"
     return ("running" if counts[State.RUNNING] else "waiting") if searching else "racing"
-
-
-def verdict(found: Result | None) -> list[str]:
-    """What a race has found, a line each; empty when there is none."""
-    if found is None:
-        return []
-    if found.winner is None:
-        said = "nobody is left" if found.ended == found.runs else f"{found.ended} of {found.runs} trainings have ended"
-        return [f"final race: {said}"]
-    lines = [f"winner: trial {found.winner.trial}, {found.metric} {standing_of(found.winner)}"]
-    if found.ties:
-        others = ", ".join(str(one.trial) for one in found.ties)
-        lines.append(f"it is a tie: {len(found.winner.values)} seeds do not tell it from trial {others}")
-    return [*lines, *([f"test: {tested(found)}"] if found.score is not None else [])]
-
-
-def standing_of(one: Finalist) -> str:
-    """How a finalist did in the race and in the search."""
-    if one.mean is None or one.interval is None:
-        return f"{one.fate}; {_number(one.searched)} in the search"
-    low, high = one.interval
-    seeds = f"the mean of {len(one.values)} seeds"
-    return f"{_number(one.mean)} ({_number(low)} to {_number(high)}), {seeds}; {_number(one.searched)} in the search"
-
-
-def tested(found: Result) -> str:
-    """The winner's score on the test split."""
-    assert found.score is not None
-    score = found.score
-    if score.value is None or score.interval is None:
-        return f"no score: {score.failure}"
-    low, high = score.interval
-    seen = "rows that nobody had seen before" if found.looks == 1 else f"rows that {found.looks} races were scored on"
-    return f"{score.metric} {_number(score.value)} ({_number(low)} to {_number(high)}) on {seen}, after {score.epochs} epochs"
 
 
 def overview(store: Store, studies: Sequence[Study] | None) -> RenderableType:

@@ -89,7 +89,7 @@ def status(
 
 
 def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> None:
-    from tuner import race, screen, track
+    from tuner import race, track, verdict
     from tuner.trial import State
 
     found = race.result(tables, study)
@@ -106,7 +106,7 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
     if as_json:
         print_json({**progress, **(_race(found) if found is not None else {})})
         return
-    progress["race"] = screen.verdict(found)
+    progress["race"] = verdict.lines(found)
     for key, value in progress.items():
         lines = value if isinstance(value, list) else [value]
         for line in lines:
@@ -220,7 +220,7 @@ def best(
     as_json: AsJson = False,
 ) -> None:
     """Show the best configurations so far, those of the final race first."""
-    from tuner import race, screen
+    from tuner import race, verdict
 
     with places.store(db) as tables:
         study = tables.study(name)
@@ -233,11 +233,11 @@ def best(
     if as_json:
         print_json([_leader(row, study, finalists.get(row.number), found) for row in leaders[:top]])
         return
-    for line in screen.verdict(found):
+    for line in verdict.lines(found):
         say(line)
     for row in leaders[:top]:
         one = finalists.get(row.number)
-        reached = f"{screen.standing_of(one)}; {one.fate}" if one else number(row.value)
+        reached = f"{verdict.reached(one)}; {one.fate}" if one else number(row.value)
         say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({row.parameters:,} weights)")
         for key, value in (row.params or {}).items():
             out.print(Text(f"  {key} = {json.dumps(value)}"), soft_wrap=True)

@@ -234,8 +234,7 @@ def _catch_up(tracker: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _summary(tables: "Store", study: "Study") -> None:
     """What came out, and where to look."""
-    from tuner import race
-    from tuner.screen import verdict
+    from tuner import race, verdict
 
     study = tables.study(study.name)
     counts = tables.counts(study)
@@ -248,7 +247,7 @@ def _summary(tables: "Store", study: "Study") -> None:
         out.print(Text(f"no trial completed; see: tuner status {quoted(study.name)}"), soft_wrap=True)
         return
     out.print(_leaderboard(study, leaders))
-    for line in verdict(race.result(tables, study)):
+    for line in verdict.lines(race.result(tables, study)):
         say(line)
     out.print(Text(f"look further: tuner report {quoted(study.name)}, tuner ui, tuner best {quoted(study.name)}"), soft_wrap=True)
 
