@@ -38,9 +38,8 @@ from tuner.packing import Packing, planned
 from tuner.space import Space
 from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
 from tuner.store import Plan, Row, Stage, Store, Study
-from tuner.trial import Epoch, Params, State, trial_seed
+from tuner.trial import Epoch, Params, State, ended, trial_seed
 
-OPEN = (State.QUEUED, State.RUNNING)
 DROPPED = "cannot win the race any more"
 
 
@@ -144,7 +143,8 @@ class Race:
 class Result:
     """What is known of a study's race: the finalists, and the score once there is one.
 
-    `stage` is the id of its row. `looks` is how often the test split was scored, with earlier races; `over` says that nothing is trained any more.
+    `stage` is the id of its row, `looks` how often the test split was scored, with earlier races; `over` says that nothing is
+    trained any more.
     """
 
     metric: str
@@ -172,13 +172,18 @@ def result(store: Store, study: Study) -> Result | None:
     stage = store.next(study)
     if stage is None:
         return None
-    race = Race(stage, store.trials(stage))
-    test = store.next(stage)
+    race, test = Race(stage, store.trials(stage)), store.next(stage)
     scored = (past for past in store.stages(study) if past.stage is Stage.TEST)
-    looks = sum(store.counts(past)[State.COMPLETE] for past in scored)
-    over = all(sum(store.counts(its)[state] for state in OPEN) == 0 and its.followed for its in (stage, test) if its)
-    ended = sum(row.state.ended for row in race.rows)
-    return Result(study.spec.objective.metric, stage.id, ended, len(race.rows), race.finalists(), _score(store, test), looks, over)
+    return Result(
+        metric=study.spec.objective.metric,
+        stage=stage.id,
+        ended=sum(row.state.ended for row in race.rows),
+        runs=len(race.rows),
+        finalists=race.finalists(),
+        score=_score(store, test),
+        looks=sum(store.counts(past)[State.COMPLETE] for past in scored),
+        over=all(its.followed and ended(store.counts(its)) == its.trials for its in (stage, test) if its),
+    )
 
 
 def _score(store: Store, test: Study | None) -> Score | None:
