@@ -127,7 +127,7 @@ def priority(
 
 @app.command()
 def extend(name: Name, trials: Annotated[int, typer.Option("--trials", min=1, help="How many more.")], db: Db = HOME) -> None:
-    """Give a study more trials.
+    """Give a study more trials; its race, if it has one, is run anew after them.
 
     Workers go on with it; without any, `tuner run` with its file does.
     """

@@ -195,7 +195,8 @@ def _caveats(review: Review) -> Markup:
     says = [
         "A value is that of a trial's best epoch on the validation split, and the best trial was chosen by it: it is optimistic. "
         "Expect less on new data.",
-        "Each configuration was trained once, with one seed. Differences as small as those between two seeds mean nothing.",
+        "In the search each configuration was trained once, with one seed. Differences as small as those between two seeds mean "
+        "nothing.",
         "The test split was not used."
         if not looks
         else f"The test split was used {'once' if looks == 1 else f'{looks} times'}, for the score of the race's winner."
