@@ -111,8 +111,8 @@ def cancel(name: Name, db: Db = HOME) -> None:
     with places.store(db) as tables:
         study = tables.study(name)
         tables.cancel(study, "cancelled by a person")
-        cancelled = tables.counts(study)[State.CANCELLED]
-    say(f"{name}: {cancelled} of {study.trials} trials cancelled; `tuner extend` gives it new ones")
+        cancelled = sum(tables.counts(stage)[State.CANCELLED] for stage in (study, *tables.stages(study)))
+    say(f"{name}: {cancelled} trials cancelled; `tuner extend` gives it new ones")
 
 
 @app.command()

@@ -175,7 +175,8 @@ def _finalist(one: Finalist, found: Result) -> list[str]:
     low, high = one.interval or (None, None)
     score = found.score.value if found.score is not None and one.fate == "winner" else None
     values = [_value(value) for value in (one.searched, one.mean, low, high)]
-    return [str(one.trial), *values, str(len(one.values)), _value(score), one.fate]
+    place = f"{one.fate}: {one.reason}" if one.reason else one.fate
+    return [str(one.trial), *values, str(len(one.values)), _value(score), place]
 
 
 def _figures(figures: Totals) -> Markup:
