@@ -140,10 +140,10 @@ def _run_name(study: Study, row: Row) -> str:
     return f"trial {row.number}"
 
 
-def _winner(found: Result | None, at: int) -> tuple[dict[str, str], list[Point]]:
-    """What a race has found so far, as tags and as metrics."""
+def _winner(study: Study, found: Result | None, at: int) -> tuple[dict[str, str], list[Point]]:
+    """What a race has found so far, as tags and as metrics; when another one is to come, it loses the tags of the last."""
     if found is None:
-        return {}, []
+        return ({} if study.followed else {"race": "to come", "winner": "", "tie": ""}), []
     tags = {"race": " · ".join(verdict.lines(found))}
     if (winner := found.winner) is None or winner.mean is None or winner.interval is None:
         return tags, []
@@ -393,7 +393,7 @@ class Forwarder:
         for best in self._store.leaders(study, 1):
             tags["best_trial"] = str(best.number)
             points = [Point("best_value", best.value or 0.0, at, ended)]
-        raced, winner = _winner(found, at)
+        raced, winner = _winner(study, found, at)
         self._door.log(place.parent, points + winner, {}, tags | raced)
         over = ended == sum(counts.values()) and (study.followed if found is None else found.over)
         status = "FINISHED" if over else "RUNNING"
