@@ -51,9 +51,7 @@ def toy(train, validation, classes, **entries):
     zero, one = np.zeros(x.shape[-1], np.float32), np.ones(x.shape[-1], np.float32)
     splits = [Split(*split, *[None] * (3 - len(split))) for split in (train, validation)]
     facts = Facts(len(x), x.shape[1:], classes)
-    return Data(
-        facts, *splits, splits[1], zero, one, **{"target_offset": 0.0, "target_scale": 1.0, **entries}, class_names=(), sha256=""
-    )
+    return Data(facts, *splits, zero, one, **{"target_offset": 0.0, "target_scale": 1.0, **entries}, class_names=(), sha256="")
 
 
 def blobs(rows, seed=0):
@@ -85,7 +83,7 @@ def weights_after(solo, folder, number=0):
 
 def test_learns_digits_and_reports_every_epoch(digits):
     spec = study(train={"epochs": 5, "metrics": ["top_k"]}, objective={"metric": "val_auc"})
-    solo = Solo(spec, replace(digits, test=None))
+    solo = Solo(spec, digits)
     solo.add(Trial(7, {**PARAMS, "width": 64}, seed=3))
     epochs = list(epochs_of(solo))
     assert [(e.number, e.epoch) for e in epochs] == [(7, n) for n in (1, 2, 3, 4, 5)]

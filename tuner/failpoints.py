@@ -44,6 +44,10 @@ POINTS = {
     "checkpoint.partial": "a checkpoint's file is whole, and not in its place",
     "checkpoint.written": "a checkpoint is in its place and not recorded",
     "child.reported": "the supervisor was told, and has not answered",
+    # what follows a study
+    "stage.due": "all trials have ended, and it is decided what follows",
+    "stage.written": "the race or the test is written, not committed",
+    "stage.committed": "it is there",
     # a view
     "forward.answered": "MLflow has the news, and that is not noted",
 }

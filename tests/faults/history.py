@@ -25,7 +25,7 @@ WRITES = ("propose", "record", "release")
 
 
 class Witness(Store):
-    """A store of one study that writes down what it is asked and what it answers."""
+    """A store that writes down what it is asked and what it answers."""
 
     def __init__(self, url: Any, file: Path) -> None:
         super().__init__(url)
@@ -39,9 +39,9 @@ class Witness(Store):
         os.write(self._history, json.dumps(said).encode() + b"\n")
 
     @contextmanager
-    def _told(self, verb: str, **asked: Any) -> Iterator[dict[str, Any]]:
+    def _told(self, verb: str, study: int | None, **asked: Any) -> Iterator[dict[str, Any]]:
         call, told = uuid.uuid4().hex, {}
-        self._line(call=call, verb=verb, asked=asked)
+        self._line(call=call, verb=verb, study=study, asked=asked)
         try:
             yield told
         except LostLease:
@@ -53,14 +53,14 @@ class Witness(Store):
         self._line(call=call, answer="done", told=told)
 
     def claim(self, study: Study, owner: str, ttl: float, *, now: float | None = None) -> tuple[Claim, Row] | None:
-        with self._told("claim", owner=owner) as told:
+        with self._told("claim", study.id, owner=owner) as told:
             taken = super().claim(study, owner, ttl, now=now)
             if taken is not None:
                 told |= {"number": taken[0].number, "fence": taken[0].fence}
         return taken
 
     def propose(self, claim: Claim, params: Params, attrs: Mapping[str, Any]) -> None:
-        with self._told("propose", trials=[_trial(claim)], params=dict(params)):
+        with self._told("propose", claim.study_id, trials=[_trial(claim)], params=dict(params)):
             super().propose(claim, params, attrs)
 
     def record(self, progress: Iterable[Progress], ttl: float, *, now: float | None = None) -> None:
@@ -73,31 +73,31 @@ class Witness(Store):
             }
             for item in items
         ]
-        with self._told("record", trials=trials):
+        with self._told("record", items[0].claim.study_id if items else None, trials=trials):
             super().record(items, ttl, now=now)
 
     def release(self, claim: Claim, *, crashed: bool = False) -> None:
-        with self._told("release", trials=[_trial(claim)]):
+        with self._told("release", claim.study_id, trials=[_trial(claim)]):
             super().release(claim, crashed=crashed)
 
     def launch(self, spec: StudySpec, trials: int, facts: Mapping[str, Any], *, now: float | None = None) -> Study:
-        with self._told("launch"):
+        with self._told("launch", None):
             return super().launch(spec, trials, facts, now=now)
 
     def pause(self, study: Study, *, paused: bool) -> None:
-        with self._told("pause" if paused else "resume"):
+        with self._told("pause" if paused else "resume", study.id):
             super().pause(study, paused=paused)
 
     def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
-        with self._told("cancel"):
+        with self._told("cancel", study.id):
             super().cancel(study, reason, now=now)
 
     def stop(self, study: Study, reason: str, *, now: float | None = None) -> None:
-        with self._told("stop"):
+        with self._told("stop", study.id):
             super().stop(study, reason, now=now)
 
     def extend(self, study: Study, trials: int) -> Study:
-        with self._told("extend"):
+        with self._told("extend", study.id):
             return super().extend(study, trials)
 
 
@@ -107,11 +107,15 @@ def _trial(claim: Claim) -> dict[str, int]:
 
 @dataclass
 class Call:
-    """A call and its answer; `begun` and `ended` are lines of the history, `ended` is None when nobody heard the answer."""
+    """A call and its answer; `begun` and `ended` are lines of the history, `ended` is None when nobody heard the answer.
+
+    `study` is the id of the study or stage that it is about; None when it is about none, or a new one.
+    """
 
     verb: str
     asked: dict[str, Any]
     begun: int
+    study: int | None = None
     ended: int | None = None
     answer: str = "unknown"
     told: dict[str, Any] = field(default_factory=dict)
@@ -138,7 +142,7 @@ def read(file: Path) -> list[Call]:
     for number, text in enumerate(file.read_text().splitlines()):
         line = json.loads(text)
         if "verb" in line:
-            calls[line["call"]] = Call(line["verb"], line["asked"], number)
+            calls[line["call"]] = Call(line["verb"], line["asked"], number, line["study"])
         else:
             call = calls[line["call"]]
             call.ended, call.answer, call.told = number, line["answer"], line.get("told", {})
@@ -174,9 +178,10 @@ def clean() -> Counter[str]:
 
 
 def examine(file: Path, store: Store, study: Study) -> Counter[str]:
-    """The judgement of an ended study."""
-    study = store.study(study.name)
-    return judge(read(file), Found(study.trials, store.trials(study), store.epochs(study)))
+    """The judgement of an ended study, or of an ended stage of one."""
+    study = store.again(study) or study
+    calls = [call for call in read(file) if call.study in (study.id, None)]
+    return judge(calls, Found(study.trials, store.trials(study), store.epochs(study)))
 
 
 def _lost(calls: Sequence[Call], found: Found) -> Iterator[object]:

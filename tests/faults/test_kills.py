@@ -17,18 +17,21 @@ from tuner.trial import Epoch
 SUPERVISOR = [
     "launch.study", "launch.rows", "launch.committed", "claim.written:2", "claim.committed:2", "proposal.drawn:2",
     "proposal.committed:2", "epoch.judged:2", "epoch.written:2", "epoch.committed:2", "checkpoint.recorded:2", "end.written:2",
-    "end.committed:2",
+    "end.committed:2", "stage.due", "stage.written", "stage.committed", "stage.committed:2",
 ]  # fmt: skip
 CHILD = ["child.begun", "trial.added:3", "epoch.trained:3", "checkpoint.written:3", "child.reported:4"]
 
 
-def outcome(folder: Path) -> tuple[list[Row], dict[int, list[Epoch]]]:
+def outcome(folder: Path) -> list[tuple[list[Row], dict[int, list[Epoch]]]]:
+    """The trials of the search, of the race and of the final score, with their epochs."""
     tables = Store(f"sqlite:///{folder / 'tuner.db'}")
     study = tables.study("small")
-    rows, epochs = tables.trials(study), tables.epochs(study)
-    assert examine(folder / "history", tables, study) == clean()
+    stages = [study, *tables.stages(study)]
+    for stage in stages:
+        assert examine(folder / "history", tables, stage) == clean()
+    found = [(tables.trials(stage), tables.epochs(stage)) for stage in stages]
     tables.close()
-    return rows, epochs
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +43,18 @@ def quiet(cradle: Cradle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(folder: Path, quiet: Path) -> None:
-    rows, epochs = outcome(folder)
-    expected, _ = outcome(quiet)
+    found, expected = outcome(folder), outcome(quiet)
+    assert [len(rows) for rows, _ in found] == [6, 3, 1]  # one trial lasted to the end of the search
+    for (rows, epochs), (wanted, _) in zip(found, expected, strict=True):
+        check_rows(rows, epochs, wanted)
+    assert not list((folder / "checkpoints").rglob("*.json"))
+
+
+def check_rows(rows: list[Row], epochs: dict[int, list[Epoch]], expected: list[Row]) -> None:
     assert [(r.number, r.state, r.params, r.value, r.epoch) for r in rows] == [
         (r.number, r.state, r.params, r.value, r.epoch) for r in expected
     ]
     check_epochs(rows, epochs)
-    assert not list((folder / "checkpoints").rglob("*.json"))
 
 
 def check_epochs(rows: list[Row], epochs: dict[int, list[Epoch]]) -> None:
@@ -112,9 +120,10 @@ def test_a_worker_that_was_stopped_and_wakes_changes_nothing(cradle: Cradle, tmp
         os.kill(life.pid, signal.SIGCONT)
     for life in (sleeper, other):
         assert life.wait() == 0, life.said
-    rows, epochs = outcome(tmp_path)
-    check_epochs(rows, epochs)
-    assert max(row.attempts for row in rows) == 2
+    found = outcome(tmp_path)
+    for rows, epochs in found:
+        check_epochs(rows, epochs)
+    assert max(row.attempts for rows, _ in found for row in rows) == 2
     assert '"refused"' in (tmp_path / "history").read_text()
 
 

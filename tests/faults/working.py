@@ -15,12 +15,13 @@ from tests.conftest import study_spec
 from tests.faults.history import Witness
 from tuner import checkpoints, cli, devices, failpoints, family, space  # noqa: F401 — the same
 from tuner.cli import given  # noqa: F401 — the same
-from tuner.store import Progress
+from tuner.store import Progress, Study
 from tuner.trial import Epoch, Outcome, State
 from tuner.worker import TTL, Supervisor
 
 SPEC: dict[str, Any] = {
     "budget": 6,
+    "final": {"finalists": 2, "seeds": 3},
     "sampler": "tpe",
     "pruner": "asha",
     "train": {"epochs": 9, "checkpoint_seconds": 0.0},
@@ -42,15 +43,17 @@ def main(argv: list[str]) -> int:
 
 
 def work(ttl: str = str(TTL)) -> None:
-    """A supervisor on the study of this folder, from its launch to its end."""
+    """Supervisors on the study of this folder and on what follows it, from its launch to the end of all."""
     tables = Witness(f"sqlite:///{Path('tuner.db').resolve()}", Path("history"))
     tables.migrate()
     spec = study_spec(**SPEC)
-    study = tables.launch(spec, spec.budget.trials, {})
-    supervisor = Supervisor(tables, study, Path.cwd(), [], dict(os.environ))
-    supervisor.command = [sys.executable, "-m", "tests.paper"]
-    supervisor.ttl = float(ttl)
-    supervisor.work(lambda: None)
+    stage: Study | None = tables.launch(spec, spec.budget.trials, {})
+    while stage is not None:
+        supervisor = Supervisor(tables, stage, Path.cwd(), [], dict(os.environ))
+        supervisor.command = [sys.executable, "-m", "tests.paper"]
+        supervisor.ttl = float(ttl)
+        supervisor.work(lambda: None)
+        stage = tables.next(stage)
 
 
 def serve(url: str, pace: str) -> None:

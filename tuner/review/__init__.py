@@ -7,7 +7,7 @@ In a notebook::
     review.optuna.best_params
     tuner.review.plot(review, "history").parts["history"]
 
-`results` holds what was found, `plots` and `looks` draw it, `page` writes the report.
+`results` holds what was found, `plots` and `looks` draw it, `page` writes the report in `markup`.
 """
 
 from tuner.review.page import file_name, render, report, study_file
