@@ -10,6 +10,7 @@ and every row is compared with what a quiet worker would have written. Prints on
 """
 
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -74,10 +75,10 @@ def soak(url: str, folder: Path, cradle: Cradle, plan: Plan) -> tuple[int, Count
 
 
 def ended(life: Life) -> bool:
-    """Whether a supervisor is dead; then nothing is left of it."""
+    """Whether a supervisor is dead; then nothing is left of it. Ends the benchmark for one that was not killed and gave up."""
     dead = bool(psutil.Process(life.pid).status() == psutil.STATUS_ZOMBIE)
-    if dead:
-        life.wait()
+    if dead and life.wait() not in (0, -signal.SIGKILL):
+        raise SystemExit(life.said)
     return dead
 
 

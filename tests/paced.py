@@ -22,4 +22,4 @@ class Paced(Paper):
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[2]), lambda study, _roots: Paced(study, float(sys.argv[1])))
+    child.serve(int(sys.argv[2]), lambda study, *_: Paced(study, float(sys.argv[1])))
