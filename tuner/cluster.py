@@ -1,9 +1,9 @@
 """Workers that a Ray cluster places and restarts: the only door to Ray.
 
-One actor is one worker with one device. Ray decides on which host it stands, makes room for it where hosts come and go, and starts
-it anew, there or elsewhere, when its process or its host is gone. Which trial it trains the database decides, as for any worker
-(`tuner.worker`); an actor that is killed loses no more than the work since its last checkpoint. The actors end with the process
-that placed them.
+One actor is one worker with one device. Ray decides on which host it stands, makes room for it where hosts come and go, and
+starts it anew, there or elsewhere, when its process or its host is gone. Which trial it trains the database decides, as for any
+worker (`tuner.worker`); an actor that is killed loses no more than the work since its last checkpoint. The actors end with the
+process that placed them.
 
 Ray shows the arguments and variables of an actor to everybody who may look at its dashboard: no password goes through here.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from tuner.devices import Crew
 from tuner.errors import BadInput, DatabaseAway, TunerError
@@ -31,6 +32,7 @@ RETRY = 10.0  # seconds between two tries to begin while the database is away
 TICK = 0.5  # seconds between two looks at what has ended and at the signals
 FOLLOW = 5.0  # seconds between two questions where a worker stands
 GRACE = 5.0  # seconds that a worker may take longer to stop than it was given
+REACH = 10.0  # seconds that the cluster may take to answer at all
 CALLS = 3  # that an actor answers at once: work, drain, where
 WAITING = "waits for a place"
 
@@ -124,7 +126,7 @@ class Fleet:
         self.complaints: list[str] = []
 
     def drain(self, within: float) -> None:
-        """Ask every worker for a stop within so many seconds; one that takes `GRACE` longer is ended. Safe in a signal handler."""
+        """Ask every worker for a stop within so many seconds; one that takes `GRACE` longer is ended. For signal handlers."""
         self._within = within
 
     def work(self, say: Callable[[str], None], *, until_idle: bool) -> None:
@@ -147,7 +149,8 @@ class Fleet:
                 raise
             complaints = [str(error.cause)]
         except ray.exceptions.RayActorError as error:
-            complaints = [str(error).strip().splitlines()[-1]]
+            reason = str(error).strip().splitlines()[-1]
+            complaints = [f"it cannot begin on its host; is the same version of tuner installed there? {reason}"]
         self.complaints += [f"worker {number}: {complaint}" for complaint in complaints]
         ray.kill(self._actors.pop(number))
         self._asked = {asked: other for asked, other in self._asked.items() if other != number}
@@ -185,7 +188,15 @@ class Fleet:
 
 def _join(address: str) -> None:
     try:
+        _reach(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise BadInput(f"--ray: no cluster can be joined at {address}: {reason}") from None
+
+
+def _reach(address: str) -> None:
+    """Raises `OSError` when nobody listens there; Ray would try for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=REACH).close()

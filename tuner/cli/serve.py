@@ -94,10 +94,10 @@ def worker(
 
 def _work_on_ray(address: str, count: int, each: float, order: Order, *, until_idle: bool) -> list[str]:
     """Have a Ray cluster do the work; returns what went wrong there."""
+    places.refuse_for_other_hosts(order.db)
     from tuner.cluster import Fleet, portion
 
     share = portion(order.devices, each, places.password_files())
-    places.refuse_for_other_hosts(order.db)
     with places.store(order.db):  # what is wrong with it is said here, once
         fleet = Fleet(address, count, share, order.crew)
     _on_signals(lambda times: fleet.drain(DRAIN if times == 1 else 0.0))
