@@ -12,6 +12,7 @@ The map, from the study file to the winner::
                                                               ▲          ├─▶ track  (MLflow: a view)
                                                            devices       └─▶ review ─▶ cli
 
-A `worker` is one device at work on one study; `devices` chooses the study, for every device of a host; `sweep` keeps the disk.
+A `worker` is one device at work on one study; `devices` chooses the study, for every device of a host; `sweep` keeps the disk;
+`cluster` has Ray choose the hosts.
 Importing this package loads nothing else; `tuner.trial` holds the words.
 """
