@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -132,13 +132,18 @@ class Fleet:
     def work(self, say: Callable[[str], None], *, until_idle: bool) -> None:
         """Follow the workers until all have ended, and `say` where each is whenever that changes."""
         working = {actor.work.remote(until_idle=until_idle): number for number, actor in self._actors.items()}
-        while working and time.monotonic() < self._until:
+        while working and not self._is_over(working.values()):
             ended, _ = ray.wait(list(working), timeout=TICK)
             for reference in ended:
                 self._part(working.pop(reference), reference, say)
             self._pass_on()
             self._look(say)
         ray.shutdown()
+
+    def _is_over(self, numbers: Iterable[int]) -> bool:
+        """Whether a stop was asked for, and the time for it has passed or no worker is anywhere."""
+        waiting = all(self._said.get(number) == WAITING for number in numbers)
+        return self._until < math.inf and (waiting or time.monotonic() > self._until)
 
     def _part(self, number: int, reference: Any, say: Callable[[str], None]) -> None:
         """Note how a worker's work ended, and give its place back to the cluster."""
@@ -148,7 +153,7 @@ class Fleet:
             if not isinstance(error.cause, TunerError):
                 raise
             complaints = [str(error.cause)]
-        except ray.exceptions.RayActorError as error:
+        except ray.exceptions.RayError as error:
             reason = str(error).strip().splitlines()[-1]
             complaints = [f"it cannot begin on its host; is the same version of tuner installed there? {reason}"]
         self.complaints += [f"worker {number}: {complaint}" for complaint in complaints]
@@ -165,13 +170,7 @@ class Fleet:
             actor.drain.remote(within)
 
     def _look(self, say: Callable[[str], None]) -> None:
-        answered, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
-        for reference in answered:
-            number = self._asked.pop(reference)
-            try:
-                self._tell(number, ray.get(reference), say)
-            except ray.exceptions.RayActorError:
-                continue  # the end of its work says why
+        self._listen(say)
         if time.monotonic() - self._looked < FOLLOW:
             return
         self._looked = time.monotonic()
@@ -179,6 +178,15 @@ class Fleet:
             self._tell(number, WAITING, say)
         silent = set(self._asked.values())
         self._asked |= {actor.where.remote(): n for n, actor in self._actors.items() if n not in silent}
+
+    def _listen(self, say: Callable[[str], None]) -> None:
+        answered, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
+        for reference in answered:
+            number = self._asked.pop(reference)
+            try:
+                self._tell(number, ray.get(reference), say)
+            except ray.exceptions.RayError:
+                continue  # the end of its work says why
 
     def _tell(self, number: int, words: str, say: Callable[[str], None]) -> None:
         if self._said.get(number) != words:
