@@ -38,6 +38,15 @@ def test_what_cannot_be_placed_is_refused_in_one_line(tmp_path: Path) -> None:
         assert refused.stderr.startswith(f"tuner: {said}")
 
 
+def test_without_ray_it_says_how_to_install_it(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['ray'] = None; from tuner.cli import main; main()"  # as if it were not installed
+    command = [TUNER[0], "-c", code, "worker", "--ray", "auto", "--devices", "cpu", "--db", "postgresql://me@nowhere/x"]
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    told = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert told.returncode == 2
+    assert told.stderr == "tuner: --ray: Ray is not installed here; install it with: pip install 'keras-lanes-tuner[ray]'\n"
+
+
 def test_a_password_in_an_address_does_not_go_to_other_hosts() -> None:
     with pytest.raises(BadInput, match="a password in it would be shown") as refused:
         places.refuse_for_other_hosts("postgresql://me:hunter2@nowhere/x")
