@@ -20,6 +20,7 @@ DOORS = {
     "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
     "keras": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
     "pydantic": {"tuner/spec.py"},
+    "ray": {"tuner/cluster.py"},
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tuner.cli.shell import HOME
 from tuner.errors import BadInput
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 THREADS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 PLACEHOLDERS = ("", "changeme", "password", "postgres", "mlflow", "tuner")  # what stands where somebody forgot to make a password
-SECRET = ("TUNER_", "PG", "MLFLOW_")  # what a training child does not inherit, as a user's code may run in it
+PASSWORD_FILES = ("TUNER_DB_PASSWORD_FILE", "PGPASSFILE")
+SECRET = ("TUNER_", "PG", "MLFLOW_", "RAY_")  # what a training child does not inherit, as a user's code may run in it
 
 
 def home(db: str, folder: Path | None = None) -> Path:
@@ -51,6 +53,19 @@ def _password(variable: str) -> str | None:
     if password.lower() in PLACEHOLDERS:
         raise BadInput(f"{variable}: {file} holds nothing, or a word that everybody tries; make a password: make secrets")
     return password
+
+
+def password_files() -> dict[str, str]:
+    """The variables that name files with passwords, for workers on other hosts, which have such files of their own."""
+    return {name: str(Path(os.environ[name]).absolute()) for name in PASSWORD_FILES if os.environ.get(name)}
+
+
+def refuse_for_other_hosts(db: str) -> None:
+    """Raises `BadInput` when other hosts cannot use these tables, or would read the password on the way to them."""
+    if "://" not in db or db.startswith("sqlite"):
+        raise BadInput("--db: other hosts cannot use SQLite files; write postgresql://USER@HOST/NAME")
+    if urlsplit(db).password:
+        raise BadInput("TUNER_DB: a password in it would be shown to others on its way; use PGPASSFILE or TUNER_DB_PASSWORD_FILE")
 
 
 def mlflow_uri(db: str) -> str:
@@ -82,7 +97,7 @@ def roots(data: str | None) -> list[Path]:
 
 
 def child_environment() -> dict[str, str]:
-    """What a training child inherits: nothing that says where a database is, or how to enter it."""
+    """What a training child inherits: nothing that says where a database or a cluster is, or how to enter it."""
     return {**THREADS, **{name: value for name, value in os.environ.items() if not name.startswith(SECRET)}}
 
 

@@ -4,9 +4,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +17,38 @@ from tuner.cli import places
 from tuner.cli.shell import HOME, AllowCode, Db, Home, app, complain, out, say
 from tuner.errors import BadInput
 
+if TYPE_CHECKING:
+    from tuner.devices import Crew
+
 DRAIN = 20.0  # seconds in which a worker saves what runs when it is asked to stop
 LAST_PASS = 20.0  # seconds that the tracker takes for a last pass
 
 UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing to do.")]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told; it may begin on another host, with the same folders."""
+
+    db: str
+    home: Path
+    roots: list[Path]
+    devices: str
+    name: str
+    disk: float
+    stall: float
+    allow_code: bool
+
+    @contextmanager
+    def crew(self) -> "Iterator[Crew]":
+        """The worker, here."""
+        from tuner.devices import Crew, Device, Site, environments
+
+        _log()
+        site = Site(self.name, self.home, self.roots, int(self.disk * 1e9), allow_code=self.allow_code, stall=self.stall)
+        with places.store(self.db) as tables:
+            found = environments(self.devices, places.child_environment())
+            yield Crew(tables, site, [Device(tables, site, label, environment) for label, environment in found.items()])
 
 
 @app.command()
@@ -32,23 +63,45 @@ def worker(
     stall: Annotated[float, typer.Option("--stall", min=1.0, help="Seconds that a training process may do nothing.")] = 600.0,
     allow_code: AllowCode = False,
     until_idle: UntilIdle = False,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Let the Ray cluster at this address place the workers.", metavar="ADDRESS")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="With --ray: how many workers.")] = 1,
+    each: Annotated[
+        float, typer.Option("--each", min=0.01, help="With --ray: processors of each, or its part of a GPU as in 0.5.")
+    ] = 1.0,
 ) -> None:
     """Work on all studies, by priority and in fair shares.
 
     Ctrl-C or SIGTERM saves what runs, gives it back and ends; a second one ends at once.
     """
-    from tuner.devices import Crew, Device, Site, environments
-
-    _log()
-    with places.store(db) as tables:
-        site = Site(name, places.home(db, home), places.roots(None), int(disk * 1e9), allow_code=allow_code, stall=stall)
-        found = environments(devices, places.child_environment())
-        crew = Crew(tables, site, [Device(tables, site, label, environment) for label, environment in found.items()])
-        _on_signals(lambda times: crew.drain(DRAIN if times == 1 else 0.0))
-        crew.work(until_idle=until_idle)
-    if crew.quarantined:
-        complain("; ".join(crew.quarantined))
+    folder, roots = places.home(db, home).absolute(), [root.absolute() for root in places.roots(None)]
+    order = Order(db, folder, roots, devices, name, disk, stall, allow_code)
+    if ray is not None:
+        complaints = _work_on_ray(ray, count, each, order, until_idle=until_idle)
+    elif (count, each) != (1, 1.0):
+        raise BadInput("--count, --each: they go with --ray ADDRESS; a worker by itself uses the --devices of its host")
+    else:
+        with order.crew() as crew:
+            _on_signals(lambda times: crew.drain(DRAIN if times == 1 else 0.0))
+            crew.work(until_idle=until_idle)
+        complaints = crew.quarantined
+    if complaints:
+        complain("; ".join(complaints))
         raise typer.Exit(1)
+
+
+def _work_on_ray(address: str, count: int, each: float, order: Order, *, until_idle: bool) -> list[str]:
+    """Have a Ray cluster do the work; returns what went wrong there."""
+    places.refuse_for_other_hosts(order.db)
+    from tuner.cluster import Fleet, portion
+
+    share = portion(order.devices, each, places.password_files())
+    with places.store(order.db):  # what is wrong with it is said here, once
+        fleet = Fleet(address, count, share, order.crew)
+    _on_signals(lambda times: fleet.drain(DRAIN if times == 1 else 0.0))
+    fleet.work(say, until_idle=until_idle)
+    return fleet.complaints
 
 
 @app.command()
