@@ -135,7 +135,7 @@ def noise() -> Data:
 
     offset, scale = np.zeros(1, np.float32), np.full(1, 1 / 255, np.float32)
     names = tuple("0123456789")
-    return Data(Facts(10_000, (28, 28, 1), 10), split(8_000), split(1_000), split(1_000), offset, scale, 0.0, 1.0, names, "")
+    return Data(Facts(10_000, (28, 28, 1), 10), split(8_000), split(1_000), offset, scale, 0.0, 1.0, names, "")
 
 
 def epochs_of_fit(data: Data) -> Iterator[float]:

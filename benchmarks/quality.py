@@ -30,7 +30,7 @@ from scipy.stats import ks_2samp
 from benchmarks.environment import describe
 from benchmarks.searches import DIGITS, MNIST, Ended, Searched, ours, peer, study
 from tuner import data as sources
-from tuner.data import Data
+from tuner.data import Tested
 from tuner.lanes import Lanes
 from tuner.solo import Solo
 from tuner.spec import StudySpec
@@ -86,7 +86,7 @@ def curves(engine: Run, trials: Sequence[Trial], metric: str) -> dict[int, list[
             found[epoch.number].append(epoch.metrics[metric])
 
 
-def scored(spec: StudySpec, data: Data, params: Params) -> float:
+def scored(spec: StudySpec, data: Tested, params: Params) -> float:
     """The mean test accuracy of a configuration that is trained anew."""
     trials = [Trial(number, params, seed) for number, seed in enumerate(RETRAINED)]
     metric = spec.objective.metric
@@ -100,7 +100,7 @@ def row(seed: int, side: str, trials: int, best: Ended, test: float) -> None:
     print(f"{seed:>4}  {side:<12}{trials:>7}{best.value:>14.4f}{test:>10.4f}", flush=True)
 
 
-def side(name: str, search: Searched, until: float | None, spec: StudySpec, data: Data) -> float:
+def side(name: str, search: Searched, until: float | None, spec: StudySpec, data: Tested) -> float:
     """Show a search; the test accuracy of its winner."""
     best = search.best(until)
     test = scored(spec, data, best.params)
@@ -115,7 +115,7 @@ def compared(given: Options, trials: int, seconds: float | None) -> list[float]:
     differences = []
     for seed in range(given.seeds):
         spec = study(MNIST, trials, seed=seed, data={**MNIST["data"], "source": str(given.mnist)})
-        data = sources.load(spec.data, seed, [given.mnist])
+        data = sources.load_tested(spec.data, seed, [given.mnist])
         with tempfile.TemporaryDirectory() as name:
             mine = ours(spec, Path(name) / "ours", given.mnist, seconds)
             its = peer(PEER, spec, Path(name) / "theirs", given.mnist, math.inf if seconds is None else seconds)

@@ -102,8 +102,8 @@ class Searched:
 
 
 def study(question: dict[str, Any], trials: int, **changes: Any) -> StudySpec:
-    """A study of so many trials."""
-    return parse({"name": "study", "budget": trials, **question, **changes})
+    """A study of so many trials, without a race after them: a peer's search has none."""
+    return parse({"name": "study", "budget": trials, "final": 0, **question, **changes})
 
 
 def ours(spec: StudySpec, folder: Path, data: Path | None, seconds: float | None = None) -> Searched:

@@ -15,4 +15,4 @@ class Broken(Paper):
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots: Broken(study))
+    child.serve(int(sys.argv[1]), lambda study, *_: Broken(study))

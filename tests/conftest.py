@@ -14,13 +14,14 @@ from tuner.store import Store
 
 
 def study_spec(**changes: Any) -> StudySpec:
-    """A small study: three parameters, three epochs, no pruning."""
+    """A small study: three parameters, three epochs, no pruning, no race."""
     raw: dict[str, Any] = {
         "name": "small",
         "objective": "val_accuracy",
         "sampler": "random",
         "pruner": "none",
         "budget": 4,
+        "final": 0,
         "train": {"epochs": 3},
         "search": {
             "width": {"int": [4, 16]},

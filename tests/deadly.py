@@ -19,4 +19,4 @@ class Deadly(Paper):
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots: Deadly(study))
+    child.serve(int(sys.argv[1]), lambda study, *_: Deadly(study))

@@ -18,4 +18,4 @@ class Hanging(Paper):
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots: Hanging(study))
+    child.serve(int(sys.argv[1]), lambda study, *_: Hanging(study))

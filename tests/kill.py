@@ -18,7 +18,7 @@ from tests.paper import Paper
 from tuner import child, worker
 from tuner.channel import Channel
 from tuner.search import Search
-from tuner.store import Store, studies
+from tuner.store import Store, Study, stages, studies
 
 # name → (object, function, whether the process dies before or after the function ran)
 SUPERVISOR: dict[str, tuple[Any, str, str]] = {
@@ -32,6 +32,9 @@ SUPERVISOR: dict[str, tuple[Any, str, str]] = {
     "inside a record's transaction": (Store, "_guarded", "after"),
     "after an epoch was recorded": (Store, "record", "after"),
     "after an end was told": (Search, "tell", "after"),
+    "before a stage begins": (Store, "follow", "before"),
+    "inside the beginning of a stage": (stages, "_unlike_any", "after"),
+    "after a stage began": (Store, "follow", "after"),
     "before a checkpoint is forgotten": (Path, "unlink", "before"),
 }
 CHILD: dict[str, tuple[Any, str, str]] = {
@@ -44,6 +47,7 @@ CHILD: dict[str, tuple[Any, str, str]] = {
 }
 SPEC: dict[str, Any] = {
     "budget": 6,
+    "final": {"finalists": 2, "seeds": 3},
     "sampler": "tpe",
     "pruner": "asha",
     "train": {"epochs": 9, "checkpoint_seconds": 0.0},
@@ -70,7 +74,7 @@ def arm(point: str, count: int) -> None:
 
 
 def supervise(folder: Path, point: str | None, count: int) -> None:
-    """Launch the study in a folder, or go on with it, to its end."""
+    """Launch the study in a folder, or go on with it, to the end of its race."""
     command = [sys.executable, "-m", "tests.paper"]
     if point in SUPERVISOR:
         arm(point, count)
@@ -81,22 +85,25 @@ def supervise(folder: Path, point: str | None, count: int) -> None:
     tables.migrate()
     spec = study_spec(**SPEC)
     study = tables.launch(spec, spec.budget.trials, {})
-    supervisor = worker.Supervisor(tables, study, folder, [], dict(os.environ))
-    supervisor.command = command
-    if command[2] == "tests.kill":  # only the first child is armed
-        original = worker.Child.kill
+    original = worker.Child.kill
 
-        def disarm(self: worker.Child) -> None:
-            original(self)
-            supervisor.command = [sys.executable, "-m", "tests.paper"]
+    def disarm(self: worker.Child) -> None:
+        """Only the first child is armed."""
+        original(self)
+        command[:] = [sys.executable, "-m", "tests.paper"]
 
-        worker.Child.kill = disarm  # type: ignore[method-assign]
-    supervisor.work(lambda: None)
+    worker.Child.kill = disarm  # type: ignore[method-assign]
+    stage: Study | None = study
+    while stage is not None:
+        supervisor = worker.Supervisor(tables, stage, folder, [], dict(os.environ))
+        supervisor.command = command
+        supervisor.work(lambda: None)
+        stage = tables.next(stage)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "child":
         arm(sys.argv[2], int(sys.argv[3]))
-        child.serve(int(sys.argv[4]), lambda study, _roots: Paper(study))
+        child.serve(int(sys.argv[4]), lambda study, _roots, full: Paper(study, full))
     else:
         supervise(Path(sys.argv[1]), *(sys.argv[2:3] or [None]), int((sys.argv[3:4] or ["1"])[0]))

@@ -10,7 +10,7 @@ import sys
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from tuner import data
+from tuner.data import Facts, known
 from tuner.errors import BadInput
 from tuner.spec import DataSpec
 
@@ -108,7 +109,7 @@ EVERY_SOURCE = [*((name, {}) for name in BUNDLED), *SOURCES.items()]
 @pytest.mark.parametrize(("name", "options"), EVERY_SOURCE)
 def test_facts_are_those_of_the_loaded_rows(root, name, options):
     asked = spec(name, **options)
-    known, loaded = data.facts(asked, [root]), data.load(asked, 0, [root])
+    known, loaded = data.facts(asked, [root]), data.load_tested(asked, 0, [root])
     assert known == loaded.facts
     assert known.task == ("classification" if loaded.class_names else "regression")
     assert known.outputs == (len(loaded.class_names) or 1)
@@ -121,7 +122,7 @@ def test_facts_are_those_of_the_loaded_rows(root, name, options):
 @pytest.mark.parametrize(("name", "options"), EVERY_SOURCE)
 def test_splits_hold_every_row_once_in_the_order_of_the_seed(root, name, options):
     asked = spec(name, **options)
-    first, again, other = (data.load(asked, seed, [root]) for seed in (3, 3, 4))
+    first, again, other = (data.load_tested(asked, seed, [root]) for seed in (3, 3, 4))
     parts = (first.train, first.validation, first.test)
     assert sum(len(part.y) for part in parts) == first.facts.rows
     assert len(first.train.y) == data.training_rows(first.facts.rows, asked)
@@ -133,7 +134,7 @@ def test_splits_hold_every_row_once_in_the_order_of_the_seed(root, name, options
 
 
 def test_digits_are_small_images_of_sixteen_greys():
-    digits = data.load(spec("digits"), 0, [])
+    digits = data.load_tested(spec("digits"), 0, [])
     assert digits.train.x.dtype == np.uint8
     assert digits.train.x.max() == 16
     assert np.all(digits.offset == 0)
@@ -141,7 +142,7 @@ def test_digits_are_small_images_of_sixteen_greys():
 
 
 def test_diabetes_is_not_scaled_with_the_statistics_of_test_rows():
-    ages = data.load(spec("diabetes"), 0, []).train.x[:, 0]
+    ages = data.load_tested(spec("diabetes"), 0, []).train.x[:, 0]
     assert np.array_equal(ages, ages.round())
     assert ages.min() > 10
 
@@ -167,7 +168,7 @@ def test_a_real_idx_folder_has_the_rows_its_bytes_say(tmp_path):
         write_idx(folder, RNG.integers(0, 256, (200, 28, 28)), np.arange(200) % 10)
     labels = np.frombuffer(gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8)
     pixels = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:], np.uint8)
-    loaded = data.load(spec(folder.name), 1, [folder.parent])
+    loaded = data.load_tested(spec(folder.name), 1, [folder.parent])
     assert loaded.facts == data.Facts(len(labels), (28, 28, 1), 10)
     parts = (loaded.train, loaded.validation, loaded.test)
     assert np.array_equal(sum(np.bincount(part.y) for part in parts), np.bincount(labels))
@@ -200,7 +201,7 @@ def test_idx_labels_may_be_learned_as_numbers(root):
 )
 def test_images_keep_their_channels(tmp_path, mode, ending, channels):
     write_images(tmp_path / "pictures", mode, ending)
-    loaded = data.load(spec("pictures"), 0, [tmp_path])
+    loaded = data.load_tested(spec("pictures"), 0, [tmp_path])
     assert loaded.facts == data.Facts(10, (4, 6, channels), 2)
     assert loaded.class_names == ("cat", "dog")
     assert loaded.train.x.dtype == np.uint8
@@ -211,7 +212,7 @@ def test_images_are_read_as_they_were_saved(tmp_path):
     (folder / "cat" / ".hidden").write_text("no image")
     (folder / "README").write_text("no class")
     saved = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*/*.png"))]
-    loaded = data.load(spec("pictures"), 0, [tmp_path])
+    loaded = data.load_tested(spec("pictures"), 0, [tmp_path])
     read = np.concatenate([loaded.train.x, loaded.validation.x, loaded.test.x])
     assert sorted(image.tobytes() for image in saved) == sorted(image.tobytes() for image in read)
 
@@ -219,7 +220,7 @@ def test_images_are_read_as_they_were_saved(tmp_path):
 def test_npz_arrays_may_have_other_names_and_orders(tmp_path):
     x = RNG.normal(size=(ROWS, 2, 3))
     np.savez(tmp_path / "a.npz", x=np.asfortranarray(x).astype(">f8"), kind=np.array(SPECIES)[:, None], trust=np.ones(ROWS))
-    loaded = data.load(spec("a.npz", target="kind", weight="trust"), 0, [tmp_path])
+    loaded = data.load_tested(spec("a.npz", target="kind", weight="trust"), 0, [tmp_path])
     assert loaded.facts == data.Facts(ROWS, (2, 3), 3)
     assert loaded.class_names == ("ant", "bee", "cat")
     assert np.sort(loaded.test.x.ravel())[-1] in x.astype(np.float32)
@@ -229,7 +230,7 @@ def test_npz_arrays_may_have_other_names_and_orders(tmp_path):
 def test_npz_images_get_a_channel_and_a_single_number_becomes_a_vector(tmp_path):
     np.savez(tmp_path / "wide.npz", x=np.full((12, 5, 4), 65535, ">u2"), y=np.arange(12) % 2)
     np.savez(tmp_path / "line.npz", x=np.arange(12), y=np.arange(12) / 3)
-    wide, line = (data.load(spec(name), 0, [tmp_path]) for name in ("wide.npz", "line.npz"))
+    wide, line = (data.load_tested(spec(name), 0, [tmp_path]) for name in ("wide.npz", "line.npz"))
     assert wide.facts.input_shape == (5, 4, 1)
     assert np.allclose((wide.train.x - wide.offset) * wide.scale, 1)
     assert line.facts == data.Facts(12, (1,), None)
@@ -237,7 +238,7 @@ def test_npz_images_get_a_channel_and_a_single_number_becomes_a_vector(tmp_path)
 
 def test_a_table_becomes_numbers_and_one_feature_per_text(tmp_path):
     write_csv(tmp_path / "t.csv", size=range(12), fur=["thin", "long"] * 6, wild=["true", "false", "true"] * 4, price=range(12))
-    loaded = data.load(spec("t.csv", target="price", task="regression", normalise="none"), 0, [tmp_path])
+    loaded = data.load_tested(spec("t.csv", target="price", task="regression", normalise="none"), 0, [tmp_path])
     assert loaded.facts == data.Facts(12, (5,), None)
     price = loaded.train.y.astype(int)
     expected = np.stack([price, price % 2, 1 - price % 2, price % 3 == 1, price % 3 != 1], axis=1)
@@ -245,7 +246,7 @@ def test_a_table_becomes_numbers_and_one_feature_per_text(tmp_path):
 
 
 def test_the_same_table_in_both_formats_gives_the_same_rows(root):
-    csv, parq = (data.load(spec(f"table.{kind}", target="price"), 0, [root]) for kind in ("csv", "parquet"))
+    csv, parq = (data.load_tested(spec(f"table.{kind}", target="price"), 0, [root]) for kind in ("csv", "parquet"))
     assert csv.sha256 == parq.sha256
 
 
@@ -253,7 +254,7 @@ def test_what_pandas_and_databases_write_is_understood(tmp_path):
     zone, cost = pa.array(["north", "south", "west"] * 4).dictionary_encode(), pa.array(range(12)).cast(pa.decimal128(21, 2))
     table = pa.table({"__index_level_0__": range(12), "zone": zone, "cost": cost, "y": [True, False] * 6})
     parquet.write_table(table, tmp_path / "t.parquet")
-    loaded = data.load(spec("t.parquet", target="y", normalise="none"), 0, [tmp_path])
+    loaded = data.load_tested(spec("t.parquet", target="y", normalise="none"), 0, [tmp_path])
     assert loaded.facts == data.Facts(12, (4,), 2)
     assert loaded.class_names == ("False", "True")
     assert np.array_equal(loaded.train.x[:, 3] % 2, 1 - loaded.train.y)
@@ -275,8 +276,8 @@ def test_the_task_follows_from_the_target_unless_it_is_said(tmp_path, values, ta
 
 
 def test_weights_have_mean_one_in_each_split_and_are_no_feature(root):
-    loaded = data.load(spec("table.csv", target="price", weight="trust"), 0, [root])
-    unweighted = data.load(spec("table.csv", target="price"), 0, [root])
+    loaded = data.load_tested(spec("table.csv", target="price", weight="trust"), 0, [root])
+    unweighted = data.load_tested(spec("table.csv", target="price"), 0, [root])
     assert loaded.facts.input_shape == (unweighted.facts.input_shape[0] - 1,)
     for part in (loaded.train, loaded.validation, loaded.test):
         assert part.weight.dtype == np.float32
@@ -594,13 +595,13 @@ def test_faults_in_values_that_facts_did_not_read_are_found_by_load(tmp_path):
     np.savez_compressed(tmp_path / "large.npz", x=x, y=Y)
     assert data.facts(spec("large.npz"), [tmp_path]).rows == 12
     with pytest.raises(BadInput, match="array 'x', row 5: nan"):
-        data.load(spec("large.npz"), 0, [tmp_path])
+        data.load_tested(spec("large.npz"), 0, [tmp_path])
 
 
 def test_a_split_whose_weights_are_all_zero_is_refused(tmp_path):
     write_csv(tmp_path / "t.csv", a=range(12), y=np.arange(12) / 7, w=[1] + [0] * 11)
     with pytest.raises(BadInput, match=r"data\.weight: all \d+ \w+ rows have weight 0"):
-        data.load(spec("t.csv", target="y", weight="w"), 0, [tmp_path])
+        data.load_tested(spec("t.csv", target="y", weight="w"), 0, [tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -627,7 +628,7 @@ def test_damaged_files_load_or_are_refused_in_one_line(root, name, file, options
     path.write_bytes(bad[: int(end * len(bad)) + 1])
     line = ""
     try:
-        data.load(spec(name, **options), 0, [root])
+        data.load_tested(spec(name, **options), 0, [root])
     except BadInput as error:
         line = str(error)
     finally:
@@ -654,9 +655,9 @@ def test_every_class_has_rows_in_every_split(tmp_path_factory, counts, validatio
     sizes = [int(len(labels) * share + 0.5) for share in (validation, test)]
     if len(labels) < 10 or min(*sizes, len(labels) - sum(sizes)) < len(counts):
         with pytest.raises(BadInput):
-            data.load(asked, seed, [path.parent])
+            data.load_tested(asked, seed, [path.parent])
         return
-    loaded = data.load(asked, seed, [path.parent])
+    loaded = data.load_tested(asked, seed, [path.parent])
     parts = (loaded.train, loaded.validation, loaded.test)
     assert len(loaded.train.y) == data.training_rows(len(labels), asked)
     assert len(loaded.test.y) == int(len(labels) * test + 0.5)
@@ -669,26 +670,26 @@ def test_every_class_has_rows_in_every_split(tmp_path_factory, counts, validatio
 def test_shares_of_classes_are_kept_when_many_are_rare(tmp_path):
     labels = np.r_[np.zeros(505, int), np.repeat(np.arange(1, 100), 5)]
     np.savez(tmp_path / "skewed.npz", x=np.zeros((1000, 1)), y=labels)
-    loaded = data.load(spec("skewed.npz"), 0, [tmp_path])
+    loaded = data.load_tested(spec("skewed.npz"), 0, [tmp_path])
     assert np.array_equal(np.bincount(loaded.test.y), [101] + [1] * 99)
     assert np.array_equal(np.bincount(loaded.train.y), [303] + [3] * 99)
 
 
 def test_equal_classes_get_equal_shares():
-    iris = data.load(spec("iris", validation=0.2, test=0.1), 5, [])
+    iris = data.load_tested(spec("iris", validation=0.2, test=0.1), 5, [])
     assert [np.bincount(part.y).tolist() for part in (iris.train, iris.validation, iris.test)] == [[35] * 3, [10] * 3, [5] * 3]
 
 
 def test_the_largest_remainder_gets_the_row_that_is_over(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros(30), y=np.repeat([0, 1], [13, 17]))
-    assert np.bincount(data.load(spec("a.npz"), 0, [tmp_path]).test.y).tolist() == [3, 3]
+    assert np.bincount(data.load_tested(spec("a.npz"), 0, [tmp_path]).test.y).tolist() == [3, 3]
 
 
 def test_the_fingerprint_follows_the_rows(tmp_path):
     prints = set()
     for x, y, more in ((X, Y, {}), (X + 1, Y, {}), (X, 1 - Y, {}), (X, Y, {"weight": np.ones(12)}), (X[..., None], Y, {})):
         np.savez(tmp_path / "a.npz", x=x, y=y, **more)
-        prints.add(data.load(spec("a.npz"), 0, [tmp_path]).sha256)
+        prints.add(data.load_tested(spec("a.npz"), 0, [tmp_path]).sha256)
     assert len(prints) == 5
 
 
@@ -723,7 +724,7 @@ def test_balanced_weights_make_classes_count_alike():
 
 def loaded_with(path: Path, x: np.ndarray, y: np.ndarray = Y, normalise: str | None = None) -> data.Data:
     np.savez(path / "n.npz", x=x, y=y)
-    return data.load(spec("n.npz", normalise=normalise), 0, [path])
+    return data.load_tested(spec("n.npz", normalise=normalise), 0, [path])
 
 
 def normalised(loaded: data.Data) -> np.ndarray:
@@ -794,9 +795,40 @@ def test_none_leaves_numbers_alone(tmp_path):
 
 
 def test_targets_are_kept_in_their_units_and_scaled_by_training_rows():
-    diabetes = data.load(spec("diabetes"), 0, [])
+    diabetes = data.load_tested(spec("diabetes"), 0, [])
     assert diabetes.train.y.max() > 100
     assert diabetes.target_offset == pytest.approx(diabetes.train.y.mean(), rel=1e-6)
     assert diabetes.target_scale == pytest.approx(diabetes.train.y.std(), rel=1e-6)
-    wine = data.load(spec("wine"), 0, [])
+    wine = data.load_tested(spec("wine"), 0, [])
     assert (wine.target_offset, wine.target_scale) == (0, 1)
+
+
+# The test split -------------------------------------------------------------------------------------------------------
+
+
+class Noting(np.ndarray):
+    """Rows that note which of them are taken."""
+
+    taken: ClassVar[set[int]] = set()
+
+    def __getitem__(self, at):
+        if isinstance(at, np.ndarray) and at.ndim == 1:
+            self.taken.update(at.tolist())
+        return np.asarray(self)[at]
+
+
+def test_a_search_takes_no_row_of_the_test_split_and_has_no_way_to_it(monkeypatch):
+    x, y = np.arange(100).reshape(100, 1).view(Noting), np.arange(100) % 2
+    monkeypatch.setitem(known.KNOWN, "noting", known.Known(Facts(100, (1,), 2), ("a", "b"), lambda: (x, y), peak=255))
+    asked = spec("noting")
+    searched = data.load(asked, 7, [])
+    seen = set(Noting.taken)
+    assert not hasattr(searched, "test")
+    tested, refitted = (data.load_tested(asked, 7, [], refit=refit) for refit in (False, True))
+    held_back = set(tested.test.x[:, 0].tolist())
+    assert len(held_back) == 20
+    assert (seen & held_back, seen | held_back) == (set(), set(range(100)))
+    assert np.array_equal(tested.train.x, searched.train.x)
+    assert np.array_equal(tested.validation.x, searched.validation.x)
+    assert np.array_equal(refitted.train.x, np.concatenate([searched.train.x, searched.validation.x]))
+    assert np.array_equal(refitted.test.x, tested.test.x)

@@ -19,12 +19,13 @@ def work(folder: Path, *point: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def outcome(folder: Path) -> tuple[list[Row], dict[int, list[Epoch]]]:
+def outcome(folder: Path) -> list[tuple[list[Row], dict[int, list[Epoch]]]]:
+    """The trials of the search, of the race and of the final score, with their epochs."""
     tables = Store(f"sqlite:///{folder / 'tuner.db'}")
     study = tables.study("small")
-    rows, epochs = tables.trials(study), tables.epochs(study)
+    found = [(tables.trials(stage), tables.epochs(stage)) for stage in [study, *tables.stages(study)]]
     tables.close()
-    return rows, epochs
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,14 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(folder: Path, quiet: Path) -> None:
-    rows, epochs = outcome(folder)
-    expected, _ = outcome(quiet)
+    found, expected = outcome(folder), outcome(quiet)
+    assert [len(rows) for rows, _ in found] == [6, 3, 1]  # one trial lasted to the end of the search
+    for (rows, epochs), (wanted, _) in zip(found, expected, strict=True):
+        check_rows(rows, epochs, wanted)
+    assert not list((folder / "checkpoints").rglob("*.json"))
+
+
+def check_rows(rows: list[Row], epochs: dict[int, list[Epoch]], expected: list[Row]) -> None:
     assert [(r.number, r.state, r.params, r.value, r.epoch) for r in rows] == [
         (r.number, r.state, r.params, r.value, r.epoch) for r in expected
     ]
@@ -47,7 +54,6 @@ def check(folder: Path, quiet: Path) -> None:
         for epoch in epochs[row.number]:
             total += accuracy(row.params, epoch.epoch)
             assert epoch.metrics["sum"] == total
-    assert not list((folder / "checkpoints").rglob("*.json"))
 
 
 @pytest.mark.parametrize("point", SUPERVISOR)

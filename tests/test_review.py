@@ -17,8 +17,8 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import study_spec
+from tuner import interval, race, screen
 from tuner import review as reviews
-from tuner import screen
 from tuner.dimension import Dimension
 from tuner.errors import BadInput, UnknownStudy
 from tuner.owners import own, short
@@ -283,6 +283,7 @@ def test_a_database_without_tables_holds_no_studies(tmp_path: Path) -> None:
 FIRST_DRAWN = {
     "history": 1, "curves": 1, "choices": 1, "importance": 3, "edf": 3, "slice": 3, "contour": 60, "parallel": 3, "timeline": 1,
     "contrast": math.inf,  # no choice beside the depth shapes the network here; see below
+    "race": math.inf,  # none of these has a race; see below
 }  # fmt: skip
 
 
@@ -310,6 +311,46 @@ def test_each_plot_is_a_png_file_too_and_leaves_matplotlib_as_it_was(
     assert drawn.keys() == reviews.plot(small_and_large[trials], kind).parts.keys()
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())
     assert (mpl.get_backend(), dict(mpl.rcParams), plt.get_fignums()) == before
+
+
+def with_race(store: Store, *, test: bool = True) -> Study:
+    """A study of two ended trials, and a race that the second in the search wins."""
+    study = ended(store, (State.COMPLETE, 0.9), (State.COMPLETE, 0.8), final={"finalists": 2, "seeds": 3})
+    store.follow(study, race.following(study, store.trials(study), {}))
+    stage = store.next(study)
+    assert stage is not None
+    for value in (0.60, 0.78, 0.65, 0.79, 0.62, 0.77):
+        end(store, stage, None, [{"val_accuracy": value, "val_loss": 0.1}], Outcome(State.COMPLETE, value=value))
+    if test:
+        store.follow(stage, race.following(stage, store.trials(stage), store.epochs(stage)))
+        last = store.next(stage)
+        assert last is not None
+        scores = {"test_accuracy": 0.75, "test_accuracy_low": 0.7, "test_accuracy_high": 0.8}
+        end(store, last, None, [scores], Outcome(State.COMPLETE, value=0.75))
+    return study
+
+
+def test_a_race_is_shown_beside_the_search_and_the_test(tables: Store) -> None:
+    review = reviews.load(tables, with_race(tables))
+    figure = reviews.plot(review, "race").parts["race"]
+    assert [list(trace.x) for trace in figure.data[-3:]] == [
+        [0.78, 0.79, 0.77, 0.60, 0.65, 0.62], pytest.approx([0.78, 1.87 / 3, 0.75]), [0.8, 0.9]
+    ]  # fmt: skip
+    assert list(figure.layout.yaxis.ticktext) == ["trial 1, winner", "trial 0, behind", "the winner, test split"]
+    assert list(reviews.pngs(review, "race")) == ["race"]
+    text = Page(reviews.render(review, at=LAUNCHED)).text
+    assert "Winner of the race: trial 1 0.75 test_accuracy" in text
+    low, high = interval.of_winner(np.array([0.78, 0.79, 0.77]), 2, maximise=True)
+    assert f"1 0.8 0.78 {low:.5g} {high:.5g} 3 0.75 winner" in text
+    assert "The test split was used once, for the score of the race's winner." in text
+    assert "Best trial: 0 0.9" in text
+
+
+def test_a_race_that_is_on_is_shown_as_far_as_it_has_come(tables: Store) -> None:
+    review = reviews.load(tables, with_race(tables, test=False))
+    text = Page(reviews.render(review, at=LAUNCHED)).text
+    assert "Winner of the race: trial 1 0.78 val_accuracy, mean of 3 seeds" in text
+    assert "The test split was not used." in text
 
 
 def test_the_history_shows_every_complete_trial_under_its_number(small_and_large: dict[int, Review]) -> None:

@@ -51,9 +51,7 @@ def toy(train, validation, classes, **entries):
     zero, one = np.zeros(x.shape[-1], np.float32), np.ones(x.shape[-1], np.float32)
     splits = [Split(*split, *[None] * (3 - len(split))) for split in (train, validation)]
     facts = Facts(len(x), x.shape[1:], classes)
-    return Data(
-        facts, *splits, splits[1], zero, one, **{"target_offset": 0.0, "target_scale": 1.0, **entries}, class_names=(), sha256=""
-    )
+    return Data(facts, *splits, zero, one, **{"target_offset": 0.0, "target_scale": 1.0, **entries}, class_names=(), sha256="")
 
 
 def blobs(rows, seed=0):

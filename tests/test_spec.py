@@ -50,6 +50,16 @@ def test_pruning_is_off_where_there_is_no_time_for_it() -> None:
     assert (asked.pruner.name, asked.pruner.from_epoch) == ("median", 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "finalists"),
+    [({"budget": 19}, 0), ({"budget": 30}, 3), ({}, 5), ({"budget": {"trials": 900}}, 5), ({"final": 2}, 2)],
+)
+def test_a_race_costs_at_most_half_of_the_search_unless_it_is_asked_for(given: dict[str, Any], finalists: int) -> None:
+    spec = specs.parse({"name": "a", "search": {"depth": [1, 2]}, **given})
+    assert (spec.final.finalists, spec.final.seeds, spec.final.refit) == (finalists, 5, False)
+    assert spec.final.finalists * spec.final.seeds <= spec.budget.trials / 2
+
+
 def test_the_identity_is_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
     spread = GOOD.replace('data = "digits"', "").replace("[train]", '[data]\nsource = "digits"\n[train]') + "# a remark\n"
     one = specs.load(written(tmp_path, GOOD))
@@ -109,6 +119,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"budget": 10**9}, "budget.trials: input should be less than or equal to 10000, not 1000000000"),
     ({"budget": float("inf")}, "budget.trials: input should be a valid integer, not inf"),
     ({"budget": {"trials": 5, "hours": 0}}, "budget.hours: input should be greater than 0, not 0"),
+    ({"final": {"seeds": 2}}, "final.seeds: input should be greater than or equal to 3, not 2"),
+    ({"final": -1}, "final.finalists: input should be greater than or equal to 0, not -1"),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),

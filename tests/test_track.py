@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import study_spec
-from tuner import track
+from tuner import race, track
 from tuner.errors import BadInput, UnknownStudy
 from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
@@ -204,6 +204,51 @@ def test_a_study_ends_with_its_last_trial_and_goes_on_when_it_is_extended(
     forwarder.forward(study.name)
     parent = mlflow.parent(study)
     assert (parent.info.status, parent.data.tags["queued"], parent.data.tags["stopped"]) == ("RUNNING", "1", "")
+
+
+def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed_and_one_for_the_score(
+    tables: Store, uri: str, forwarder: Forwarder, mlflow: Mlflow, request: pytest.FixtureRequest
+) -> None:
+    study = tables.launch(study_spec(name=request.node.name[:90], budget=2, final={"finalists": 2, "seeds": 3}), 2, {})
+    for number, value in enumerate((0.2, 0.7)):
+        train(tables, begin(tables, study, {"width": 4 + number}), 1, Outcome(State.COMPLETE, value=value))
+    forwarder.forward(study.name)
+    assert mlflow.parent(study).info.status == "RUNNING"  # the race is to come
+    tables.follow(study, race.following(study, tables.trials(study), {}))
+    stage = tables.next(study)
+    assert stage is not None
+    for value in (0.5, 0.2, 0.6, 0.2, 0.55):
+        train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=value))
+    forwarder.forward(study.name)
+    train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=0.2))
+    tables.follow(stage, race.following(stage, tables.trials(stage), tables.epochs(stage)))
+    test = tables.next(stage)
+    assert test is not None
+    scores = {"test_accuracy": 0.5, "test_accuracy_low": 0.4, "test_accuracy_high": 0.6}
+    train(tables, begin(tables, test), 1, Outcome(State.COMPLETE, value=0.5), **scores)
+    assert track.lag(tables, study, uri) == 2
+    forwarder.forward(study.name)
+    assert track.lag(tables, study, uri) == 0
+
+    runs = {run.info.run_name: run for run in mlflow.runs(study)}
+    top, below = runs[study.name], runs["final race"]
+    assert below.data.tags["mlflow.parentRunId"] == top.info.run_id
+    raced = {f"finalist trial {trial}, seed {seed}" for trial in (0, 1) for seed in (1, 2, 3)}
+    assert runs.keys() == {study.name, "trial 0", "trial 1", "final race", "winner, scored", *raced}
+    for name in (*raced, "winner, scored"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == below.info.run_id
+    assert runs["finalist trial 1, seed 2"].data.tags["finalist"] == "trial 1"
+    assert runs["finalist trial 1, seed 2"].data.metrics["objective"] == 0.6
+    assert runs["winner, scored"].data.metrics["test_accuracy_low"] == 0.4
+    for run in (top, below):
+        assert (run.info.status, run.data.tags["winner"], run.data.metrics["test_accuracy"]) == ("FINISHED", "1", 0.5)
+        assert run.data.metrics["winner_mean"] == pytest.approx(0.55)
+        assert run.data.tags["race"].startswith("winner: trial 1, val_accuracy 0.55 (95 %: ")
+    assert (top.data.tags["complete"], top.data.tags["best_trial"], top.data.metrics["best_value"]) == ("2", "1", 0.7)
+
+    before = mlflow.everything(study)
+    forwarder.rebuild(study)
+    assert mlflow.everything(study) == before
 
 
 def test_a_running_trial_grows_and_ends(tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow) -> None:

@@ -55,4 +55,4 @@ class Wide:
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots: Wide(study))
+    child.serve(int(sys.argv[1]), lambda study, *_: Wide(study))

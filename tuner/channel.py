@@ -19,11 +19,15 @@ from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 
 @dataclass(frozen=True)
 class Start:
-    """The first line to a child: the study as JSON, where data may lie, and where checkpoints go."""
+    """The first line to a child: the study as JSON, where data may lie, and where checkpoints go.
+
+    With `full` it shall train and score the winner, with schedules that are laid out for so many epochs.
+    """
 
     spec: str
     roots: list[str]
     checkpoints: str
+    full: int | None = None
 
 
 @dataclass(frozen=True)

@@ -142,23 +142,29 @@ def _failure(number: int, error: Exception) -> Failed:
     return Failed(number, kind, f"{type(error).__name__}: {first_line[:500]}")
 
 
-def serve(descriptor: int, engine: Callable[[StudySpec, list[Path]], Run]) -> None:
-    """Train what the supervisor behind a file descriptor sends, on the engine for its study and the folders of its data."""
+Engine = Callable[[StudySpec, list[Path], int | None], Run]
+"""From a study, the folders of its data, and what `Start.full` says."""
+
+
+def serve(descriptor: int, engine: Engine) -> None:
+    """Train what the supervisor behind a file descriptor sends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.register(signal.SIGUSR1)  # the supervisor asks where it hangs before it kills it
     inbox = Inbox(socket.socket(fileno=descriptor))
     start = inbox.start()
     study = spec.restore(start.spec)
     try:
-        run = engine(study, [Path(root) for root in start.roots])
+        run = engine(study, [Path(root) for root in start.roots], start.full)
     except BadInput as error:
         inbox.exchange(Report(unusable=str(error)))
         return
     Session(run, inbox, Path(start.checkpoints), study.train).work()
 
 
-def engine(study: StudySpec, roots: list[Path]) -> Run:
+def engine(study: StudySpec, roots: list[Path], full: int | None) -> Run:
     """The engine for a study: lanes where its trials can have them and it does not say otherwise, else one trial at a time."""
+    if full is not None:
+        return _final(study, roots, full)
     from tuner import data  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
     from tuner.lanes import Lanes  # noqa: PLC0415 — the same
     from tuner.solo import Solo  # noqa: PLC0415 — the same
@@ -166,6 +172,14 @@ def engine(study: StudySpec, roots: list[Path]) -> Run:
     read = data.load(study.data, study.seed, roots)
     lanes = packing.planned(Packing(Space(study)))
     return Solo(study, read) if lanes is None else Lanes(study, read, lanes)
+
+
+def _final(study: StudySpec, roots: list[Path], full: int) -> Run:
+    """The engine for the winner: no other process is given the rows of the test split."""
+    from tuner import data  # noqa: PLC0415 — the same
+    from tuner.final import Final  # noqa: PLC0415 — the same
+
+    return Final(study, data.load_tested(study.data, study.seed, roots, refit=study.final.refit), full)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from tuner.data import Data, Split, class_weights
 from tuner.metrics import METRICS
 from tuner.spec import StudySpec
 
+Measure = Callable[[Any], float]
+"""A metric of some predictions, by the rows that count: indices, or a slice."""
+
 
 class Objective:
     """The data on the device and what is measured on them, once for all trials."""
@@ -53,16 +56,29 @@ class Objective:
 
     def inputs(self, rows: tf.Tensor, *, held_out: bool = False) -> tf.Tensor:
         """Normalised inputs of training or validation rows, [B] -> [B, ...]."""
-        x = tf.gather(self._held_out_x if held_out else self._x, rows)
+        return self.normalised(tf.gather(self._held_out_x if held_out else self._x, rows))
+
+    def normalised(self, x: Any) -> tf.Tensor:
+        """Inputs as a network sees them, [B, ...]."""
         return (tf.cast(x, tf.float32) - self._offset) * self._scale
 
     def scores(self, predicted: NDArray[np.float32]) -> dict[str, float]:
         """What is reported of the validation split, from the predictions [V, C] of `Task.predictions`."""
-        y, w = self._validation.y, _row_weights(self._validation)
-        p = self.task.in_units(predicted.astype(np.float64))
-        with np.errstate(all="ignore"):  # a network that diverges is reported, not warned about
-            scores = {name: METRICS[name].of(y, p, w) for name in self._metrics}
-            return {"val_loss": self.task.held_out_loss(y, p, w), **{f"val_{name}": s for name, s in scores.items()}}
+        found = self.measured(self._validation, predicted)
+        return {f"val_{name}": of(slice(None)) for name, of in found.items()}
+
+    def measured(self, split: Split, predicted: NDArray[np.float32]) -> dict[str, Measure]:
+        """Loss and metrics of a split by their names, each from the predictions [N, C] of `Task.predictions`."""
+        p_N, w_N = self.task.in_units(predicted.astype(np.float64)), _row_weights(split)
+
+        def on(metric: Callable[..., float]) -> Measure:
+            def of(rows: Any) -> float:
+                with np.errstate(all="ignore"):  # a network that diverges is reported, not warned about
+                    return metric(split.y[rows], p_N[rows], w_N[rows])
+
+            return of
+
+        return {"loss": on(self.task.held_out_loss), **{name: on(METRICS[name].of) for name in self._metrics}}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.owners import short
-from tuner.store import Row, Sighting, Store, Study
+from tuner.store import Row, Sighting, Stage, Store, Study
 from tuner.trial import Epoch, Params, State, ended
 
 REFRESH = 0.5  # seconds
@@ -38,6 +38,7 @@ class Screen:
         self._clock = store.clock()
         self._ended_before = ended(store.counts(study))
         self._draining = False
+        self._search = study.stage is Stage.SEARCH
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -77,16 +78,18 @@ class Screen:
         done = ended(self._store.counts(self._study)) - len(rows)
         best = self._store.leaders(self._study, 1)
         for index, row in enumerate(rows, 1):
-            line = f"{done + index}/{self._study.trials} trial {row.number} {row.state}{_value(row)} {parameters(row.params)}"
+            trial = f"{'' if self._search else f'{self._study.stage} '}trial {row.number}"
+            line = f"{done + index}/{self._study.trials} {trial} {row.state}{_value(row)} {parameters(row.params)}"
             self._console.print(Text(line), soft_wrap=True)
-        if best:
+        if best and self._search:
             self._console.print(Text(f"best so far: trial {best[0].number} {_number(best[0].value)}"), soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         counts = self._store.counts(self._study)
         done = ended(counts)
         spec = self._study.spec
-        title = Text.assemble((self._study.name, "bold"), f"  {spec.model.name} on {spec.data.source}, {spec.objective.metric}")
+        name = self._study.name if self._search else f"{self._study.name}, {self._study.stage}"
+        title = Text.assemble((name, "bold"), f"  {spec.model.name} on {spec.data.source}, {spec.objective.metric}")
         title.no_wrap = True
         title.overflow = "ellipsis"
         parts: list[RenderableType] = [title, self._progress(done), _states(counts), self._best(), self._trials()]
@@ -142,13 +145,16 @@ class Screen:
         return [str(row.number), state, epoch, _number(value), parameters(row.params)]
 
 
-def standing(study: Study, counts: Mapping[State, int]) -> str:
+def standing(store: Store, study: Study, counts: Mapping[State, int]) -> str:
     """What a study is doing, in one word."""
-    if ended(counts) == study.trials:
+    searching, last = ended(counts) < study.trials, study
+    while not searching and (stage := store.next(last)) is not None:
+        last, counts = stage, store.counts(stage)
+    if last.followed and ended(counts) == last.trials:
         return "ended"
     if study.paused:
         return "paused"
-    return "running" if counts[State.RUNNING] else "waiting"
+    return ("running" if counts[State.RUNNING] else "waiting") if searching else "racing"
 
 
 def overview(store: Store, studies: Sequence[Study] | None) -> RenderableType:
@@ -167,8 +173,8 @@ def _line(store: Store, study: Study) -> list[str]:
     pace = store.ended_since(study, window) * 3600 / max(window, 1.0)
     open_ = study.trials - ended(counts)
     return [
-        study.name, standing(study, counts), str(study.priority), f"{ended(counts)}/{study.trials}", str(counts[State.RUNNING]),
-        str(counts[State.FAILED]), _number(best[0].value) if best else "",
+        study.name, standing(store, study, counts), str(study.priority), f"{ended(counts)}/{study.trials}",
+        str(counts[State.RUNNING]), str(counts[State.FAILED]), _number(best[0].value) if best else "",
         f"{pace:,.0f}", _duration(open_ / pace * 3600) if pace and open_ else "",
     ]  # fmt: skip
 

@@ -33,8 +33,8 @@ from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
 from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
-from tuner.data import Data, order
-from tuner.objective import Objective, at_evaluation, precision
+from tuner.data import Data, Split, order
+from tuner.objective import Measure, Objective, at_evaluation, precision
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Trial, Value
@@ -113,6 +113,12 @@ class Solo:
         if self._seat is None or self._seat.trial.number != number:
             raise KeyError(f"trial {number} is not here")
         return checkpoints.write(folder, self._labels(self._seat.trial, self._seat.epoch), self._seat.graph.state())
+
+    def measured(self, number: int, split: Split) -> dict[str, Measure]:
+        """The loss and the metrics of a trial as it is trained now, on rows that it was not given to train with."""
+        if self._seat is None or self._seat.trial.number != number:
+            raise KeyError(f"trial {number} is not here")
+        return self._study.measured(split, self._seat.graph.predict_others(split.x))
 
     def _advance(self, seat: "_Seat") -> Epoch:
         self._busy = False  # a trial whose epoch raises has left
@@ -271,6 +277,16 @@ class _Graph:
         predicted: NDArray[np.float32] = self._predict().numpy()
         return predicted
 
+    def predict_others(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """The predictions for other inputs [N, ...] at the same point, [N, C]."""
+
+        def predicted() -> tf.Tensor:
+            chunks = (self._study.normalised(x[start : start + CHUNK]) for start in range(0, len(x), CHUNK))
+            return tf.concat([self._predictions_of(chunk) for chunk in chunks], axis=0)
+
+        found: NDArray[np.float32] = at_evaluation(self._optimizer, self.model.trainable_variables, predicted).numpy()
+        return found
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Every variable by its place; names differ between processes."""
         return {place: np.asarray(variable) for place, variable in self._variables()}
@@ -403,8 +419,10 @@ class _Graph:
         return tf.reshape(predicted_TBC, [-1, predicted_TBC.shape[-1]])[:V]
 
     def _predictions(self, rows: tf.Tensor) -> tf.Tensor:
-        out = self.model(self._study.inputs(rows, held_out=True), training=False)
-        return self._study.task.predictions(tf.cast(out, tf.float32))
+        return self._predictions_of(self._study.inputs(rows, held_out=True))
+
+    def _predictions_of(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._study.task.predictions(tf.cast(self.model(inputs, training=False), tf.float32))
 
 
 def _count(model: keras.Model) -> int:

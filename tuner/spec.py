@@ -29,6 +29,7 @@ NEEDS = {"gp": "torch", "cmaes": "cmaes"}  # samplers that want a package of the
 DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedule": "constant", "warmup": WARMUP.default or 0.0}
 FIRST_RUNG = 4
 STARTUP = 10
+FINALISTS, TRIALS_A_FINALIST = 5, 10
 ASHA_FROM_EPOCHS = 8  # below this a rung would compare trials that have hardly begun
 
 # The fields of a range carry the names of these types.
@@ -249,7 +250,21 @@ class BudgetSpec(Frozen):
     patience: Annotated[int, Field(ge=1)] | None = None
 
 
+class FinalSpec(Frozen):
+    """`final = 5` or `[final]`: the race after the search (`tuner.race`), and the only use of the test split; 0 leaves both out.
+
+    The best `finalists` are trained again on `seeds` new seeds each, to the last epoch; the winner once more, with `refit` on the
+    rows of validation as well, and then scored. Of `finalists` there are as many as a tenth of the trials, 5 at most and none for
+    fewer than 20 trials, so that a race costs at most half as many trainings as the search may have.
+    """
+
+    finalists: Annotated[int, Field(ge=0, le=20)]
+    seeds: Annotated[int, Field(ge=3, le=100)] = 5
+    refit: bool = False
+
+
 _ONE_LINE = {
+    "final": "finalists",
     "model": "name",
     "data": "source",
     "objective": "metric",
@@ -266,6 +281,13 @@ def _most_choices(search: Any) -> int:
     return min(MAX_TRIALS, max((len(choices) for choices in lists if isinstance(choices, list)), default=0))
 
 
+def _finalists(budget: Any) -> int:
+    """How many there are unless the file says so, from a `budget` that is not checked yet."""
+    trials = budget.get("trials") if isinstance(budget, dict) else budget
+    share = (trials if isinstance(trials, int) else BudgetSpec().trials) // TRIALS_A_FINALIST
+    return min(FINALISTS, share) if share > 1 else 0
+
+
 class StudySpec(Frozen):
     """One question: what is searched, on which data, with which budget."""
 
@@ -278,6 +300,7 @@ class StudySpec(Frozen):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec
     budget: BudgetSpec = BudgetSpec()
+    final: FinalSpec
     search: dict[Ident, Annotated[Parameter, BeforeValidator(_parameter)]]
     enqueue: Annotated[tuple[dict[str, Value], ...], Tuple] = ()
 
@@ -299,6 +322,8 @@ class StudySpec(Frozen):
         if isinstance(raw["pruner"], dict):
             first = min(FIRST_RUNG, max(1, epochs // 3)) if isinstance(epochs, int) else FIRST_RUNG
             raw["pruner"] = {"name": "asha", "from_epoch": first, **raw["pruner"]}
+        if isinstance(final := raw.setdefault("final", {}), dict):
+            raw["final"] = {"finalists": _finalists(raw.get("budget")), **final}
         return raw
 
     @model_validator(mode="after")

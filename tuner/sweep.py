@@ -28,7 +28,8 @@ def sweep(store: Store, home: Path, disk: int, *, now: float | None = None) -> N
     Several workers may do so at once on a shared home.
     """
     clock = time.time() if now is None else now
-    files = [file for study in store.studies() for file in _files(home / study.folder)]
+    studies = [stage for study in store.studies() for stage in (study, *store.stages(study))]
+    files = [file for study in studies for file in _files(home / study.folder)]
     newest, spare = _needed(store, home)
     needed = newest.keys() | spare
     left = [file for file in files if file.path in needed or clock - file.changed < FRESH]

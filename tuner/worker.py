@@ -17,8 +17,8 @@ have the trials, and goes on when the database is back.
 
 ::
 
-    queued ──A──▶ running ──B C D──▶ complete, pruned, failed
-      ▲              │    └────F───▶ cancelled
+    queued ──A──▶ running ──B C D G──▶ complete, pruned, failed
+      ▲              │     └───F─────▶ cancelled
       └──────E───────┘
 
     A  `Store.claim`: interrupted trials first; parameters are proposed once, and stay
@@ -31,6 +31,9 @@ have the trials, and goes on when the database is back.
     E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
        A dead child: release.  A dead supervisor: claimed anew by the next one
     F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
+    G  `Store.drop`: the finalist cannot win the race any more; whoever has the trial lets it go when it reports the next time
+
+When a study has ended, whoever sees it lets the next stage begin, if one is to come (`tuner.race`): `Store.follow` does so once.
 
 What may be repeated after a kill is the work since the last checkpoint; an epoch that is recorded already keeps its first record.
 Two checkpoints of a trial are kept, by paths below the worker's home: where that folder is shared, any host goes on from them.
@@ -46,11 +49,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from tuner import race
 from tuner.channel import Report, Start, Verdict
-from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease, UnknownStudy
+from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
 from tuner.process import Child, alive, here
 from tuner.search import Search
-from tuner.store import Claim, Insistent, Progress, Row, Store, Study
+from tuner.store import Claim, Insistent, Progress, Row, Stage, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Outcome, Params, State, Trial
 
 TTL = 30.0  # seconds that a lease lasts
@@ -134,6 +138,7 @@ class Supervisor:
                 self._attend_or_recover(tick)
             if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
                 shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
+                self._begin_next()
         except DatabaseAway:
             if not self._draining:
                 raise
@@ -148,6 +153,12 @@ class Supervisor:
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
         return counts[State.QUEUED] + counts[State.RUNNING] > 0
+
+    def _begin_next(self) -> None:
+        study = self._store.again(self._study)
+        if study is not None and not study.followed:
+            rows, epochs = self._store.trials(study), self._store.epochs(study)
+            self._store.follow(study, race.following(study, rows, epochs))
 
     def _bury(self) -> None:
         """End the leases of this host's workers whose process is gone, so that nobody waits for them to run out."""
@@ -170,7 +181,8 @@ class Supervisor:
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
         try:
-            child.channel.send(Start(self._study.spec.model_dump_json(), self._roots, str(self._home / self._folder)))
+            spec, full = self._study.spec.model_dump_json(), self._study.facts.get("full")
+            child.channel.send(Start(spec, self._roots, str(self._home / self._folder), full))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)
@@ -323,7 +335,7 @@ class Supervisor:
             if reason := self._impossible(params):
                 self._write([Progress(claim, outcome=Outcome(State.PRUNED, message=reason))])
                 continue
-            seed = trial_seed(self._study.spec.seed, row.number)
+            seed = race.seed_of(self._study, row.number)
             return Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous))
         return None
 
@@ -381,6 +393,13 @@ class Supervisor:
             return
         for item in progress:
             self._settle(item)
+        if self._study.stage is Stage.RACE and any(item.outcome for item in progress):
+            self._drop_hopeless()
+
+    def _drop_hopeless(self) -> None:
+        runs = race.Race(self._study, self._store.trials(self._study)).hopeless()
+        if runs:
+            self._store.drop(self._study, runs, race.DROPPED)
 
     def _settle(self, item: Progress) -> None:
         """What follows from a record once it is committed."""
@@ -402,16 +421,22 @@ class Supervisor:
     def _judge(self, epoch: Epoch, checkpoint: Checkpoint | None) -> Progress:
         """An epoch's record, with the trial's end if this is it."""
         number, claim = epoch.number, self._claims[epoch.number]
-        bad = next((name for name in ("loss", self._study.spec.objective.metric) if not _finite(epoch.metrics[name])), None)
+        metrics = epoch.metrics
+        bad = next((m for m in ("loss", self._study.spec.objective.metric) if not _finite(metrics.get(m, 0.0))), None)
         outcome = None
         if bad is not None:
-            message = f"{bad} is {epoch.metrics[bad]} after epoch {epoch.epoch}"
+            message = f"{bad} is {metrics[bad]} after epoch {epoch.epoch}"
             outcome = Outcome(State.FAILED, failure=Failure.NON_FINITE, message=message)
         elif self._search.hopeless(epoch):
             outcome = Outcome(State.PRUNED, value=self._search.best_value(number), message=f"after epoch {epoch.epoch}")
         elif epoch.epoch == self._study.spec.train.epochs:
-            outcome = Outcome(State.COMPLETE, value=self._search.best_value(number))
+            outcome = Outcome(State.COMPLETE, value=self._value(epoch))
         return Progress(claim, [epoch], self._search.attrs(number), checkpoint, outcome)
+
+    def _value(self, last: Epoch) -> float | None:
+        if self._study.stage is Stage.TEST:
+            return last.metrics[race.tested(self._study.spec)]
+        return self._search.best_value(last.number)
 
     # Leases and budget ------------------------------------------------------------
 
@@ -434,13 +459,10 @@ class Supervisor:
             raise Relinquished
 
     def _look_at_study(self) -> None:
-        try:
-            self._study = self._store.study(self._study.name)
-        except UnknownStudy:
+        study = self._store.again(self._study)
+        if study is None or study.paused:
             self.drain()
-            return
-        if self._study.paused:
-            self.drain()
+        self._study = study or self._study
 
     def _wait_for_database(self, error: DatabaseAway) -> None:
         """Wait a moment; raises the error when the leases are about to run out, or nobody wants to wait."""
@@ -463,11 +485,6 @@ class Supervisor:
         if hours is None or self._store.clock() - self._study.created < hours * 3600:
             return ""
         return f"budget.hours: {hours:g} hours are over"
-
-
-def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of a trial's initial weights and masks: its own, and the same whoever trains it."""
-    return (study_seed * 1_000_003 + number * 7_919 + 1) % 2**31
 
 
 def _show(tick: Callable[[], None]) -> None:

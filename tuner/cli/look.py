@@ -11,9 +11,10 @@ from rich.text import Text
 from tuner.cli import given, places
 from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, number, out, print_json, say
 from tuner.errors import BadInput
-from tuner.trial import Trial
+from tuner.trial import Trial, trial_seed
 
 if TYPE_CHECKING:
+    from tuner.race import Finalist, Result, Score
     from tuner.store import Row, Store, Study
 
 LINES = 100  # of a log that is shown
@@ -88,9 +89,10 @@ def status(
 
 
 def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> None:
-    from tuner import track
+    from tuner import race, track, verdict
     from tuner.trial import State
 
+    found = race.result(tables, study)
     failed = tables.trials(study, states=[State.FAILED])
     running = tables.trials(study, states=[State.RUNNING])
     progress: dict[str, Any] = {
@@ -102,8 +104,9 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
         "failures": [{"trial": r.number, "kind": r.failure, "message": r.message} for r in failed],
     }
     if as_json:
-        print_json(progress)
+        print_json({**progress, **(_race(found) if found is not None else {})})
         return
+    progress["race"] = verdict.lines(found)
     for key, value in progress.items():
         lines = value if isinstance(value, list) else [value]
         for line in lines:
@@ -175,7 +178,6 @@ def reproduce(
     Nothing is written.
     """
     from tuner import reproduce as repeating
-    from tuner.worker import trial_seed
 
     with places.store(db) as tables:
         study = tables.study(name)
@@ -217,17 +219,26 @@ def best(
     top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best configurations so far."""
+    """Show the best configurations so far, those of the final race first."""
+    from tuner import race, verdict
+
     with places.store(db) as tables:
         study = tables.study(name)
-        leaders = tables.leaders(study, top)
+        found = race.result(tables, study)
+        finalists = {one.trial: one for one in found.finalists} if found is not None and found.winner else {}
+        leaders = [_row(tables, study, trial) for trial in finalists]
+        leaders += [row for row in tables.leaders(study, top + len(finalists)) if row.number not in finalists]
     if not leaders:
         raise BadInput(f"{name}: no trial has completed yet")
     if as_json:
-        print_json([_leader(row, study) for row in leaders])
+        print_json([_leader(row, study, finalists.get(row.number), found) for row in leaders[:top]])
         return
-    for row in leaders:
-        out.print(Text(f"trial {row.number}  {study.spec.objective.metric} {number(row.value)}  ({row.parameters:,} weights)"))
+    for line in verdict.lines(found):
+        say(line)
+    for row in leaders[:top]:
+        one = finalists.get(row.number)
+        reached = f"{verdict.reached(one)}; {one.fate}" if one else number(row.value)
+        say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({row.parameters:,} weights)")
         for key, value in (row.params or {}).items():
             out.print(Text(f"  {key} = {json.dumps(value)}"), soft_wrap=True)
 
@@ -284,7 +295,7 @@ def _progress(tables: "Store", study: "Study") -> dict[str, Any]:
     leaders = tables.leaders(study, 1)
     return {
         "study": study.name,
-        "state": screen.standing(study, counts),
+        "state": screen.standing(tables, study, counts),
         "trials": study.trials,
         "ended": done,
         **{str(state): count for state, count in counts.items()},
@@ -294,5 +305,24 @@ def _progress(tables: "Store", study: "Study") -> dict[str, Any]:
     }
 
 
-def _leader(row: "Row", study: "Study") -> dict[str, Any]:
-    return {"trial": row.number, study.spec.objective.metric: row.value, "weights": row.parameters, "params": row.params}
+def _leader(row: "Row", study: "Study", one: "Finalist | None", found: "Result | None") -> dict[str, Any]:
+    told = {"trial": row.number, study.spec.objective.metric: row.value, "weights": row.parameters, "params": row.params}
+    raced = {"race": _finalist(one)} if one is not None else {}
+    score = found.score if found is not None and one is not None and one.fate == "winner" else None
+    return {**told, **raced, **({"test": _score(score)} if score is not None else {})}
+
+
+def _finalist(one: "Finalist") -> dict[str, Any]:
+    return {"trial": one.trial, "fate": one.fate, "mean": one.mean, "interval": one.interval, "values": list(one.values)}
+
+
+def _score(score: "Score") -> dict[str, Any]:
+    told = {"metric": score.metric, "value": score.value, "interval": score.interval, "epochs": score.epochs}
+    return {**told, **({"failure": score.failure} if score.failure else {})}
+
+
+def _race(found: "Result") -> dict[str, Any]:
+    """What `status` says of a race."""
+    race: dict[str, Any] = {"race": f"{found.ended} of {found.runs} trainings ended"}
+    race["finalists"] = [_finalist(one) for one in found.finalists]
+    return {**race, **({"test": _score(found.score), "test_scored": found.looks} if found.score is not None else {})}

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ def run(
     home: Home = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Show the study in MLflow while it runs.")] = True,
 ) -> None:
-    """Search a study to its end, or go on with it.
+    """Search a study to its end and race the best, or go on with it.
 
     Ctrl-C saves what runs and stops, a second one stops at once; the same command goes on.
     """
@@ -48,18 +48,18 @@ def run(
         study = tables.launch(spec, given.budget(spec), given.facts(facts))
         if study.paused:
             raise BadInput(f"{study.name} is paused; let it go on with: tuner resume {quoted(study.name)}")
-        supervisor = worker.Supervisor(tables, study, places.home(db, home), places.roots(data), places.child_environment())
+        site = places.home(db, home), places.roots(data), places.child_environment()
         try:
-            interrupted = _work(supervisor, tables, study, db if mlflow else None)
+            with _tracking(study, db if mlflow else None):
+                interrupted = _work(tables, study, lambda stage: worker.Supervisor(tables, stage, *site))
         except BadInput as error:
             if new:
                 tables.delete(study)
             raise BadInput(f"{file}: {error}") from None
-        tables.dismiss(supervisor.worker)
         _summary(tables, study)
         if interrupted:
-            counts = tables.counts(study)
-            left = counts[State.QUEUED] + counts[State.RUNNING]
+            counts = [tables.counts(stage) for stage in (study, *tables.stages(study))]
+            left = sum(its[State.QUEUED] + its[State.RUNNING] for its in counts)
             out.print(Text(f"interrupted with {left} trials to go; go on with: {command_line()}"), soft_wrap=True)
             raise typer.Exit(130)
 
@@ -152,38 +152,47 @@ def delete(
         study = tables.study(name)
         if not yes:
             typer.confirm(f"Delete {name} with {study.trials} trials?", abort=True)
+        stages = [study, *tables.stages(study)]
         tables.delete(study)  # first, so that a tracker that is at work does not show it again
         if places.has_mlflow(db):
             places.use_mlflow_here()
             track.remove(tables, study, places.mlflow_uri(db))
-        shutil.rmtree(places.home(db, home) / study.folder, ignore_errors=True)
+        for stage in stages:
+            shutil.rmtree(places.home(db, home) / stage.folder, ignore_errors=True)
     say(f"{name}: deleted")
 
 
-def _work(supervisor: "Supervisor", tables: "Store", study: "Study", db: str | None) -> bool:
-    """Train until the study has ended; whether it was interrupted. A first Ctrl-C drains, a second ends at once."""
+def _work(tables: "Store", study: "Study", supervisor: "Callable[[Study], Supervisor]") -> bool:
+    """Train until the study and its race have ended; whether it was interrupted. A first Ctrl-C drains, a second ends at once."""
     from tuner.screen import Screen
 
     interrupts = 0
+    at_work: list[Supervisor | Screen] = []
 
-    with _tracking(study, db), Screen(tables, study, out) as screen:
+    def interrupt(_number: int, _frame: "FrameType | None") -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            raise KeyboardInterrupt
+        for one in at_work:
+            one.drain()
 
-        def interrupt(_number: int, _frame: "FrameType | None") -> None:
-            nonlocal interrupts
-            interrupts += 1
-            if interrupts > 1:
-                raise KeyboardInterrupt
-            supervisor.drain()
-            screen.drain()
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            supervisor.work(screen.tick)
-        except KeyboardInterrupt:
-            interrupts += 1
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    stage: Study | None = study
+    try:
+        while stage is not None and not interrupts:
+            working = supervisor(stage)
+            with Screen(tables, stage, out) as screen:
+                at_work[:] = working, screen
+                if not interrupts:
+                    working.work(screen.tick)
+            tables.dismiss(working.worker)
+            stage = tables.next(stage)
+    except KeyboardInterrupt:
+        interrupts += 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return interrupts > 0
 
 
@@ -225,6 +234,8 @@ def _catch_up(tracker: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _summary(tables: "Store", study: "Study") -> None:
     """What came out, and where to look."""
+    from tuner import race, verdict
+
     study = tables.study(study.name)
     counts = tables.counts(study)
     parts = [f"{count} {state}" for state, count in counts.items() if count]
@@ -236,6 +247,8 @@ def _summary(tables: "Store", study: "Study") -> None:
         out.print(Text(f"no trial completed; see: tuner status {quoted(study.name)}"), soft_wrap=True)
         return
     out.print(_leaderboard(study, leaders))
+    for line in verdict.lines(race.result(tables, study)):
+        say(line)
     out.print(Text(f"look further: tuner report {quoted(study.name)}, tuner ui, tuner best {quoted(study.name)}"), soft_wrap=True)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from tuner.data.rows import Array, Facts, Rows, Source, short
 from tuner.errors import BadInput
 from tuner.spec import DataSpec
 
-__all__ = ["Data", "Facts", "Split", "class_weights", "facts", "load", "order", "training_rows"]
+__all__ = ["Data", "Facts", "Split", "Tested", "class_weights", "facts", "load", "load_tested", "order", "training_rows"]
 
 _SPLIT = 0  # the stream of a seed that decides the splits; stream n decides the order of epoch n
 _BLOCK = 2**16  # rows whose squares are summed at once
@@ -44,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """A source split for one seed.
+    """A source split for one seed, without the test split: who has this has no way to it.
 
     Networks see `(x - offset) * scale`, both float32 [F] and fitted on the training rows only. Regression trains on
     `(y - target_offset) / target_scale`, mean and standard deviation of the training targets; 0 and 1 for classes.
@@ -54,13 +55,19 @@ class Data:
     facts: Facts
     train: Split
     validation: Split
-    test: Split
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
     target_offset: float
     target_scale: float
     class_names: tuple[str, ...]
     sha256: str
+
+
+@dataclass(frozen=True)
+class Tested(Data):
+    """The same with the test split: for the score of a study's winner, and nothing else."""
+
+    test: Split
 
 
 def facts(spec: DataSpec, roots: Sequence[Path]) -> Facts:
@@ -76,27 +83,46 @@ def facts(spec: DataSpec, roots: Sequence[Path]) -> Facts:
 
 
 def load(spec: DataSpec, seed: int, roots: Sequence[Path]) -> Data:
-    """All rows of a source, split by `seed`; raises `BadInput` as `facts` does, and for faults in values it did not look at."""
+    """The rows of a source that a search may see, split by `seed`; the values of the test rows are not looked at.
+
+    Raises `BadInput` as `facts` does, and for faults in values it did not look at.
+    """
+    rows, (train, validation, _) = _read(spec, seed, roots)
+    return Data(**_fitted(rows, spec, train, validation))
+
+
+def load_tested(spec: DataSpec, seed: int, roots: Sequence[Path], *, refit: bool = False) -> Tested:
+    """All rows of a source in the same splits; with `refit` the rows of validation are among those to train on as well."""
+    rows, (train, validation, test) = _read(spec, seed, roots)
+    fitted = _fitted(rows, spec, np.concatenate([train, validation]) if refit else train, validation)
+    return Tested(**fitted, test=_part(rows, "test", test))
+
+
+def _read(spec: DataSpec, seed: int, roots: Sequence[Path]) -> tuple[Rows, tuple[NDArray[np.int32], ...]]:
     with _readable(spec):
         rows = _open(spec, roots).read()
     indices = _split(rows, spec, seed)
-    train, validation, test = (
-        _part(rows, name, at) for name, at in zip(("training", "validation", "test"), indices, strict=True)
-    )
+    if rows.weight is not None and not rows.weight[indices[2]].any():
+        raise _weightless("test", len(indices[2]))
+    return rows, indices
+
+
+def _fitted(rows: Rows, spec: DataSpec, train_at: NDArray[np.int32], validation_at: NDArray[np.int32]) -> dict[str, Any]:
+    """The entries of `Data` for these row numbers."""
+    train, validation = _part(rows, "training", train_at), _part(rows, "validation", validation_at)
     offset, scale = _normalisation(train.x, rows.peak, spec.normalise)
     target_offset, target_scale = (0.0, 1.0) if rows.target.names else _target_normalisation(train.y)
-    return Data(
-        facts=rows.facts,
-        train=train,
-        validation=validation,
-        test=test,
-        offset=offset,
-        scale=scale,
-        target_offset=target_offset,
-        target_scale=target_scale,
-        class_names=rows.target.names,
-        sha256=_fingerprint(rows),
-    )
+    return {
+        "facts": rows.facts,
+        "train": train,
+        "validation": validation,
+        "offset": offset,
+        "scale": scale,
+        "target_offset": target_offset,
+        "target_scale": target_scale,
+        "class_names": rows.target.names,
+        "sha256": _fingerprint(rows),
+    }
 
 
 def order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:
@@ -228,9 +254,13 @@ def _part(rows: Rows, name: str, at: NDArray[np.int32]) -> Split:
 
 def _mean_one(weight: Array, name: str) -> NDArray[np.float32]:
     if not weight.any():
-        raise BadInput(f"data.weight: all {len(weight)} {name} rows have weight 0; another seed or larger shares may help")
+        raise _weightless(name, len(weight))
     mean_one: NDArray[np.float32] = (weight / weight.mean(dtype=np.float64)).astype(np.float32)
     return mean_one
+
+
+def _weightless(name: str, rows: int) -> BadInput:
+    return BadInput(f"data.weight: all {rows} {name} rows have weight 0; another seed or larger shares may help")
 
 
 def _permutation(rows: int, seed: int, stream: int) -> NDArray[np.int32]:

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from tuner import verdict
 from tuner.dimension import Dimension
 from tuner.owners import Folded, folded, is_owned, own, short
+from tuner.race import Finalist, Result
 from tuner.review.choices import Tally, compared, tallies
 from tuner.review.choices import own as own_of_choice
+from tuner.review.markup import Markup, join, pairs, section, table, tag
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
@@ -62,60 +65,13 @@ def render(review: Review, *, at: float) -> str:
     return template.substitute(title=html.escape(review.study.name), body=_body(review, plots, at), plotly=get_plotlyjs())
 
 
-# Markup ------------------------------------------------------------
-
-
-class Markup(str):
-    """Text that is HTML already; all other text is escaped on its way into a tag."""
-
-    __slots__ = ()
-
-
-def tag(name: str, *content: str, **attributes: str) -> Markup:
-    """An element; `class_` stands for `class`, `aria_label` for `aria-label`."""
-    names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
-    given = "".join(f' {names[key]}="{html.escape(value)}"' for key, value in attributes.items())
-    return Markup(f"<{name}{given}>{join(content)}</{name}>")
-
-
-def join(content: Iterable[str]) -> Markup:
-    """Pieces one behind the other, escaped where they are plain text."""
-    return Markup("".join(piece if isinstance(piece, Markup) else html.escape(piece) for piece in content))
-
-
-def _section(key: str, title: str, *content: str) -> Markup:
-    return tag("section", tag("h2", title, id=key), *content, aria_labelledby=key)
-
-
-def _pairs(pairs: Mapping[str, str]) -> Markup:
-    return tag("dl", *(join([tag("dt", name), tag("dd", value)]) for name, value in pairs.items()))
-
-
-def _table(
-    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = (), long: Container[int] = ()
-) -> Markup:
-    """A table that scrolls sideways; the first column heads its rows. `right` columns hold numbers, `long` ones break lines."""
-
-    def cell(name: str, column: int, content: str, **attributes: str) -> Markup:
-        looks = "number" if column in right else "long" if column in long else ""
-        return tag(name, content, **attributes, **({"class_": looks} if looks else {}))
-
-    heads = tag("tr", *(cell("th", i, name, scope="col") for i, name in enumerate(head)))
-    lines = (
-        tag("tr", cell("th", 0, first, scope="row"), *(cell("td", i, text) for i, text in enumerate(rest, 1)))
-        for first, *rest in rows
-    )
-    inside = tag("table", tag("thead", heads), tag("tbody", *lines), aria_label=caption)
-    around = tag("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
-    return join([tag("p", caption, class_="quiet"), around])  # a <caption> would be as wide as the table
-
-
 # The sections ------------------------------------------------------------
 
 
 def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
     sections = {
         "outcome": ("Outcome", _outcome(review)),
+        **({"race": ("Final race", _race(review.study, review.race))} if review.race is not None else {}),
         "trust": ("How far to trust this", _caveats(review)),
         "leaderboard": ("Leaderboard", _leaders(review)),
         **({"choices": ("Choices side by side", _choices(review))} if compared(review) else {}),
@@ -126,7 +82,7 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
     }
     links = (tag("li", tag("a", title, href=f"#{key}")) for key, (title, _) in sections.items())
     contents = tag("nav", tag("ul", *links), aria_label="Contents")
-    main = tag("main", *(_section(key, title, content) for key, (title, content) in sections.items()))
+    main = tag("main", *(section(key, title, content) for key, (title, content) in sections.items()))
     footer = tag("footer", tag("p", f"Written {_time(at)} by tuner."))
     return join([tag("header", *_opening(review), contents), main, footer])
 
@@ -159,10 +115,31 @@ def _at_once(review: Review) -> str:
 
 
 def _outcome(review: Review) -> Markup:
-    return tag("div", _winner(review), _figures(totals(review.rows)), class_="cards")
+    return tag("div", _winner(review), _best(review), _figures(totals(review.rows)), class_="cards")
 
 
 def _winner(review: Review) -> Markup:
+    """The winner of the race, if there is one, as good as it is on rows that nobody had seen."""
+    found = review.race
+    if found is None or (winner := found.winner) is None:
+        return Markup()
+    score = found.score
+    name, shown = f"{found.metric}, mean of {len(winner.values)} seeds", winner.mean
+    if score is not None and score.value is not None:
+        name, shown = score.metric, score.value
+    says = tag("ul", *(tag("li", line) for line in verdict.lines(found)))
+    return tag(
+        "div",
+        tag("h3", f"Winner of the race: trial {winner.trial}"),
+        tag("p", _value(shown), class_="value"),
+        tag("p", name, class_="quiet"),
+        says,
+        pairs({name: _value(value) for name, value in winner.params.items()}),
+        class_="card",
+    )
+
+
+def _best(review: Review) -> Markup:
     if not review.ranked:
         return tag("div", tag("h3", "Best trial"), tag("p", "No trial has completed yet."), class_="card")
     first, metric = review.best, review.study.spec.objective.metric
@@ -173,11 +150,32 @@ def _winner(review: Review) -> Markup:
         tag("h3", f"Best trial: {first.row.number}"),
         tag("p", _value(first.value), class_="value"),
         tag("p", f"{metric}, the best of {_count(len(review.ranked), 'complete trial')}.{shared}", class_="quiet"),
-        _pairs(
+        pairs(
             {name: _value(value) for name, value in (first.row.params or {}).items()} | {"weights": f"{first.row.parameters:,}"}
         ),
         class_="card",
     )
+
+
+def _race(study: Study, found: Result) -> Markup:
+    """Search, race and test side by side."""
+    says = (
+        f"The best distinct configurations were trained to the last epoch on {study.spec.final.seeds} seeds that the search had "
+        "not used. Seeds are common to all, so that finalists are compared in pairs. Intervals are for 95 %; the winner's "
+        "reaches further towards the worse, as the best of several means is good by luck in part. By how much the value of the "
+        "search exceeds the mean is what choosing the best of many trials made too good."
+    )
+    head = ["Trial", "In the search", "Mean of seeds", "95 % from", "to", "Seeds", "Test split", "Place"]
+    rows = [_finalist(one, found) for one in found.finalists]
+    caption = f"{_count(len(rows), 'finalist')}, {found.metric}; {found.ended} of {_count(found.runs, 'training')} have ended"
+    return join([tag("p", says, class_="quiet"), table(caption, head, rows, right=set(range(7)))])
+
+
+def _finalist(one: Finalist, found: Result) -> list[str]:
+    low, high = one.interval or (None, None)
+    score = found.score.value if found.score is not None and one.fate == "winner" else None
+    values = [_value(value) for value in (one.searched, one.mean, low, high)]
+    return [str(one.trial), *values, str(len(one.values)), _value(score), one.fate]
 
 
 def _figures(figures: Totals) -> Markup:
@@ -188,16 +186,20 @@ def _figures(figures: Totals) -> Markup:
         "wall time": _duration(figures.seconds),
         "trials an hour": f"{figures.per_hour:,.0f}",
     }
-    return tag("div", tag("h3", "Trials"), _pairs(states), tag("h3", "Work"), _pairs(work), class_="card")
+    return tag("div", tag("h3", "Trials"), pairs(states), tag("h3", "Work"), pairs(work), class_="card")
 
 
 def _caveats(review: Review) -> Markup:
     figures = totals(review.rows)
+    looks = review.race.looks if review.race is not None else 0
     says = [
         "A value is that of a trial's best epoch on the validation split, and the best trial was chosen by it: it is optimistic. "
         "Expect less on new data.",
-        "The test split was not used.",
         "Each configuration was trained once, with one seed. Differences as small as those between two seeds mean nothing.",
+        "The test split was not used."
+        if not looks
+        else f"The test split was used {'once' if looks == 1 else f'{looks} times'}, for the score of the race's winner."
+        + (" A second look is no longer one by somebody who has seen nothing." if looks > 1 else ""),
     ]
     if figures.states[State.PRUNED]:
         says.append(
@@ -221,7 +223,7 @@ def _leaders(review: Review) -> Markup:
     head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *names]
     textual = {i for i, d in enumerate(shared, 4) if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str)}
     long = {len(head) - 1} if folds else set()
-    return _table(caption, head, rows, right=set(range(len(head))) - textual - long, long=long)
+    return table(caption, head, rows, right=set(range(len(head))) - textual - long, long=long)
 
 
 def _leader(entry: Ranked, shared: Sequence[str], *, folds: bool) -> list[str]:
@@ -252,7 +254,7 @@ def _side_by_side(review: Review, name: str) -> Markup:
     mine = [own_of_choice(review, name, tally.best.row) if tally.best else {} for tally in found[:VALUES]]
     if any(mine):
         head, rows = [*head, "Its own parameters"], [[*row, _words(params)] for row, params in zip(rows, mine, strict=True)]
-    return join([tag("h3", name), _table(caption, head, rows, right=set(range(1, 9)), long={9})])
+    return join([tag("h3", name), table(caption, head, rows, right=set(range(1, 9)), long={9})])
 
 
 def _tally(tally: Tally) -> list[str]:
@@ -313,7 +315,7 @@ def _space(review: Review) -> Markup:
     grouped = any(is_owned(d.name) for d in dimensions)
     below = "; those of one optimizer or schedule share a line below what chooses it, and their importance is added up"
     caption = f"The {_count(len(dimensions), 'parameter')} of the study{below if grouped else ''}"
-    return _table(caption, ["Parameter", "Kind", "Values", "Steps", "Only when", "Importance"], rows, right={5}, long={2, 4})
+    return table(caption, ["Parameter", "Kind", "Values", "Steps", "Only when", "Importance"], rows, right={5}, long={2, 4})
 
 
 def _folded(review: Review, entry: Folded) -> Iterator[list[str]]:
@@ -367,7 +369,7 @@ def _listed(kind: str, rows: Sequence[Row]) -> Markup:
     """The first of these trials with what was said of them; an impossible one was pruned before it was trained."""
     caption = f"The first {FAILURES} of {len(rows):,} {kind} trials" if len(rows) > FAILURES else f"All {kind} trials"
     lines = [_failure(row) for row in rows[:FAILURES]]
-    return _table(caption, ["Trial", "Kind", "Epochs", "Message"], lines, right={0, 2}, long={3})
+    return table(caption, ["Trial", "Kind", "Epochs", "Message"], lines, right={0, 2}, long={3})
 
 
 def _failure(row: Row) -> list[str]:
@@ -387,11 +389,11 @@ def _making(study: Study) -> Markup:
     versions = {name: found for name in PACKAGES if (found := _version(name))} | {"python": platform.python_version()}
     return join(
         [
-            _pairs(facts),
+            pairs(facts),
             tag("h3", "Recorded at the launch"),
-            _pairs({name: _fact(fact) for name, fact in study.facts.items()}) if study.facts else tag("p", "Nothing."),
+            pairs({name: _fact(fact) for name, fact in study.facts.items()}) if study.facts else tag("p", "Nothing."),
             tag("h3", "Versions where this page was written"),
-            _pairs(versions),
+            pairs(versions),
             tag("details", tag("summary", "Study file, with every default filled in"), tag("pre", tag("code", study_file(spec)))),
         ]
     )
@@ -450,8 +452,8 @@ def study_file(spec: StudySpec) -> str:
     plain = {key: value for key, value in raw.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
     lines = [*_assignments(plain)]
-    for key, table in tables.items():
-        lines += ["", f"[{key}]", *_assignments(table)]
+    for key, entries in tables.items():
+        lines += ["", f"[{key}]", *_assignments(entries)]
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,7 @@ from optuna.visualization import matplotlib as still
 
 from tuner.errors import BadInput
 from tuner.owners import is_owned
-from tuner.review import contrast, looks, strips
+from tuner.review import contrast, finalists, looks, strips
 from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, clipped
 from tuner.review.results import Ranked, Review, optuna_study, placeholder
 from tuner.trial import Epoch, State
@@ -248,6 +248,10 @@ def _choices(review: Review, library: Library) -> Mapping[str, Any]:
     return strips.draw(review, still=library is still)
 
 
+def _finalists(review: Review, library: Library) -> Mapping[str, Any]:
+    return finalists.draw(review, still=library is still)
+
+
 def _contrasts(review: Review, library: Library) -> Mapping[str, Any]:
     return contrast.draw(review, still=library is still)
 
@@ -409,6 +413,14 @@ def _note_importance(review: Review) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
+    "race": Kind(
+        "Final race",
+        "Each ring is a finalist on a fresh seed, the tick their mean, the bar its interval for 95 %, the diamond its value in "
+        "the search; below, the winner on the test split.",
+        finalists.lacks,
+        _finalists,
+        looks.choices,
+    ),
     "history": Kind(
         "History",
         "Each point is a complete trial at the value of its best epoch; the line is the best value so far.",

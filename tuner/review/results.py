@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
 from tuner.errors import BadInput
+from tuner.race import Result, result
 from tuner.search import frozen_trials
 from tuner.space import Space
 from tuner.spec import Fixed
@@ -81,11 +82,12 @@ def totals(rows: Sequence[Row]) -> Totals:
 
 @dataclass(frozen=True, repr=False)
 class Review:
-    """A study with everything that was recorded of it, as it was when it was loaded."""
+    """A study with everything that was recorded of it, as it was when it was loaded; `race` once one has begun."""
 
     study: Study
     rows: Sequence[Row]
     epochs: Mapping[int, Sequence[Epoch]]
+    race: Result | None = None
 
     def __repr__(self) -> str:
         return f"<Review of {self.study.name!r}: {len(self.ranked)} of {len(self.rows)} trials complete>"
@@ -209,7 +211,7 @@ def _with_facts(trial: FrozenTrial, row: Row) -> FrozenTrial:
 
 def load(store: Store, study: Study) -> Review:
     """Read everything of a study."""
-    return Review(study, store.trials(study), store.epochs(study))
+    return Review(study, store.trials(study), store.epochs(study), result(store, study))
 
 
 def open_study(store: Store, name: str) -> Review:

@@ -14,6 +14,7 @@ from tuner.store.database import Database, address, mlflow_address
 from tuner.store.insistent import Insistent
 from tuner.store.leases import Leases
 from tuner.store.reading import Reading
+from tuner.store.stages import Stages
 from tuner.store.studies import Studies
 from tuner.store.tables import (
     HEAD,
@@ -21,9 +22,11 @@ from tuner.store.tables import (
     VERSION_TABLE,
     Behind,
     Claim,
+    Plan,
     Progress,
     Row,
     Sighting,
+    Stage,
     Study,
     Worker,
     metadata,
@@ -39,9 +42,11 @@ __all__ = [
     "Behind",
     "Claim",
     "Insistent",
+    "Plan",
     "Progress",
     "Row",
     "Sighting",
+    "Stage",
     "Store",
     "Study",
     "Worker",
@@ -51,5 +56,5 @@ __all__ = [
 ]
 
 
-class Store(Studies, Leases, Reading, Workers, Views, Database):
+class Store(Studies, Stages, Leases, Reading, Workers, Views, Database):
     """The tables of one database."""

@@ -35,7 +35,7 @@ class Studies(Database):
     ) -> Study:
         insert = self._upsert(study_table).values(
             name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
-            created=self._at(now), facts=json.dumps(facts),
+            created=self._at(now), facts=json.dumps(facts), followed=not spec.final.finalists,
         )  # fmt: skip
         study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
         if study_id is not None:
@@ -48,7 +48,7 @@ class Studies(Database):
     def study(self, name: str) -> Study:
         """Raises `UnknownStudy`, naming those there are."""
         with self._read() as connection:
-            row = connection.execute(sa.select(study_table).where(study_table.c.name == name)).first()
+            row = connection.execute(_searches().where(study_table.c.name == name)).first()
         if row is None:
             names = ", ".join(study.name for study in self.studies()) or "none"
             raise UnknownStudy(f"there is no study {name!r}; there are: {names}")
@@ -57,66 +57,96 @@ class Studies(Database):
     def studies(self) -> list[Study]:
         """All studies, oldest first."""
         with self._read() as connection:
-            return [decode_study(row) for row in connection.execute(sa.select(study_table).order_by(study_table.c.id))]
+            return [decode_study(row) for row in connection.execute(_searches().order_by(study_table.c.id))]
 
     def delete(self, study: Study) -> None:
-        """Forget a study with its trials, epochs and the views' records."""
+        """Forget a study with its stages, trials, epochs and the views' records."""
         with self._write() as connection:
-            connection.execute(study_table.delete().where(study_table.c.id == study.id))
+            connection.execute(study_table.delete().where(_all(study)))
 
     def extend(self, study: Study, trials: int) -> Study:
-        """Add rows to the budget; a study that had stopped goes on."""
+        """Add rows to the budget; a study that had stopped goes on, and a race that follows it begins anew after that."""
+        wanted = bool(study.spec.final.finalists)
         with self._write() as connection:
             bigger = (
                 study_table.update()
                 .where(study_table.c.id == study.id, study_table.c.trials + trials <= MAX_TRIALS)
-                .values(trials=study_table.c.trials + trials, stopped="")
+                .values(trials=study_table.c.trials + trials, stopped="", followed=not wanted)
                 .returning(study_table.c.trials)
             )
             total = connection.scalar(bigger)
             if total is None:
                 raise BadInput(f"--trials: {study.trials} + {trials} is more than {MAX_TRIALS}")
             _add_rows(connection, study.id, range(total - trials, total))
+            connection.execute(study_table.update().where(after(study)).values(followed=True))
+            self._end_trials(connection, after(study), "the study was extended", (State.QUEUED, State.RUNNING))
         return self.study(study.name)
 
     def pause(self, study: Study, *, paused: bool) -> None:
         """Let no trial of the study be claimed, or let them be claimed again."""
         with self._write() as connection:
-            connection.execute(study_table.update().where(study_table.c.id == study.id).values(paused=paused))
+            connection.execute(study_table.update().where(_all(study)).values(paused=paused))
 
     def prioritise(self, study: Study, priority: int) -> None:
         """Put the study before those of a lower priority."""
         with self._write() as connection:
-            connection.execute(study_table.update().where(study_table.c.id == study.id).values(priority=priority))
+            connection.execute(study_table.update().where(_all(study)).values(priority=priority))
 
     def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
-        """End the study now: what is queued or runs is cancelled, and whoever holds it has lost its lease."""
-        self._end(study, reason, (State.QUEUED, State.RUNNING), now)
+        """End the study now: what is queued or runs is cancelled, whoever holds it has lost its lease, and no race follows."""
+        with self._write() as connection:
+            ended = {"stopped": reason, "paused": False, "followed": True}
+            connection.execute(study_table.update().where(_all(study)).values(ended))
+            self._end_trials(connection, _all(study), reason, (State.QUEUED, State.RUNNING), now)
 
     def stop(self, study: Study, reason: str, *, now: float | None = None) -> None:
         """End the study early: what is still queued is cancelled, what runs may finish."""
-        self._end(study, reason, (State.QUEUED,), now)
-
-    def _end(self, study: Study, reason: str, states: Iterable[State], now: float | None) -> None:
-        c = trial_table.c
         with self._write() as connection:
-            connection.execute(study_table.update().where(study_table.c.id == study.id).values(stopped=reason, paused=False))
-            connection.execute(
-                trial_table.update()
-                .where(c.study_id == study.id, c.state.in_(list(states)))
-                .values(state=State.CANCELLED, message=reason, ended=self._at(now), fence=c.fence + 1, lease_until=None)
-            )
+            mine = study_table.c.id == study.id
+            connection.execute(study_table.update().where(mine).values(stopped=reason, paused=False))
+            self._end_trials(connection, mine, reason, (State.QUEUED,), now)
+
+    def _end_trials(
+        self, connection: sa.Connection, studies: sa.ColumnElement[bool], reason: str, states: Iterable[State],
+        now: float | None = None,
+    ) -> None:  # fmt: skip
+        c = trial_table.c
+        connection.execute(
+            trial_table.update()
+            .where(c.study_id.in_(sa.select(study_table.c.id).where(studies)), c.state.in_(list(states)))
+            .values(state=State.CANCELLED, message=reason, ended=self._at(now), fence=c.fence + 1, lease_until=None)
+        )
 
     def waiting(self, *, now: float | None = None) -> list[tuple[Study, int]]:
-        """The studies with a trial to claim, and how many of their trials are at work; in the order of their launch."""
+        """The studies and stages with a trial to claim, and how many of their trials are at work; in the order of their launch.
+
+        One that has ended and is to be followed is among them: who works on it finds that out.
+        """
         s, t = study_table.c, trial_table.c
         here, at = t.study_id == s.id, self._at(now)
         queued = sa.exists().where(here, t.state == State.QUEUED)
         lapsed = sa.exists().where(here, t.state == State.RUNNING, t.lease_until < at)
         running = sa.select(sa.func.count()).where(here, t.state == State.RUNNING, t.lease_until >= at).scalar_subquery()
-        query = sa.select(study_table, running.label("running")).where(~s.paused, sa.or_(queued, lapsed)).order_by(s.id)
+        due = sa.and_(~s.followed, ~sa.exists().where(here, t.state.in_([State.QUEUED, State.RUNNING])))
+        query = sa.select(study_table, running.label("running")).where(~s.paused, sa.or_(queued, lapsed, due)).order_by(s.id)
         with self._read() as connection:
             return [(decode_study(row), int(row.running)) for row in connection.execute(query)]
+
+
+def _searches() -> sa.Select[Any]:
+    return sa.select(study_table).where(study_table.c.origin.is_(None))
+
+
+def after(study: Study) -> sa.ColumnElement[bool]:
+    """The stages that follow a study."""
+    s, before = study_table.c, study_table.alias()
+    races = sa.select(before.c.id).where(before.c.origin == study.id)
+    return sa.or_(s.origin == study.id, s.origin.in_(races))
+
+
+def _all(study: Study) -> sa.ColumnElement[bool]:
+    """A study with the stages that follow it."""
+    return sa.or_(study_table.c.id == study.id, after(study))
 
 
 def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:

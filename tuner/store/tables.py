@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 
@@ -31,6 +32,9 @@ study_table = sa.Table(
     sa.Column("stopped", sa.Text, nullable=False, server_default=""),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("origin", sa.Integer),
+    sa.Column("stage", sa.String(8), nullable=False, server_default="search"),
+    sa.Column("followed", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 trial_table = sa.Table(
@@ -101,11 +105,20 @@ view_table = sa.Table(
 )
 
 
+class Stage(StrEnum):
+    """What the trials of a row of `study` are for: the search, the race of its finalists, the score of the winner."""
+
+    SEARCH = "search"
+    RACE = "race"
+    TEST = "test"
+
+
 @dataclass(frozen=True)
 class Study:
     """A row of `study`; `trials` is the budget with its extensions, `stopped` why it ended early.
 
-    Studies of a higher `priority` are worked on first; a paused one is not worked on.
+    Studies of a higher `priority` are worked on first; a paused one is not worked on. `origin` is the row whose `stage` came
+    before this one, `followed` whether the next one has begun, or none is to come.
     """
 
     id: int
@@ -117,6 +130,9 @@ class Study:
     stopped: str
     priority: int
     paused: bool
+    origin: int | None = None
+    stage: Stage = Stage.SEARCH
+    followed: bool = True
 
     @property
     def identity(self) -> str:
@@ -127,6 +143,16 @@ class Study:
     def folder(self) -> Path:
         """Where its checkpoints are, below a worker's home; two databases may share a home."""
         return Path("checkpoints") / self.identity
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage that is to follow another one, with the parameters of its trials."""
+
+    stage: Stage
+    spec: StudySpec
+    facts: Mapping[str, Any]
+    params: Sequence[Params]
 
 
 @dataclass(frozen=True)
@@ -217,7 +243,11 @@ def decode_metrics(text: str) -> dict[str, float]:
 def decode_study(row: Any) -> Study:
     """A row of `study`."""
     facts = json.loads(row.facts)
-    return Study(row.id, row.name, restore(row.spec), row.trials, row.created, facts, row.stopped, row.priority, row.paused)
+    spec, stage = restore(row.spec), Stage(row.stage)
+    return Study(
+        row.id, spec.name, spec, row.trials, row.created, facts, row.stopped, row.priority, row.paused, row.origin, stage,
+        row.followed,
+    )  # fmt: skip
 
 
 def decode_row(row: Any) -> Row:

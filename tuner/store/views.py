@@ -12,7 +12,7 @@ class Views(Database):
     """The verbs of those that show the tables elsewhere."""
 
     def behind(self, view: str, study: Study, limit: int = 100) -> list[Behind]:
-        """Trials of which a view has not shown the newest epoch, state or attempt, lowest number first.
+        """Trials, begun at least, of which a view has not shown the newest epoch, state or attempt, lowest number first.
 
         The cursor is kept per trial, not as one sequence over all: of two transactions the later number may commit first, and a
         cursor over a sequence would step over the other for ever.
@@ -23,7 +23,7 @@ class Views(Database):
         query = (
             sa.select(trial_table, v.reference, v.epoch.label("shown"))
             .select_from(trial_table.outerjoin(view_table, same))
-            .where(t.study_id == study.id, t.params.is_not(None), news)
+            .where(t.study_id == study.id, t.params.is_not(None), t.attempts > 0, news)
             .order_by(t.number)
             .limit(limit)
         )

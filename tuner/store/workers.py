@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from tuner.store.database import Database
-from tuner.store.tables import Sighting, Worker, study_table, trial_table, worker_table
+from tuner.store.tables import Sighting, Stage, Worker, study_table, trial_table, worker_table
 from tuner.trial import State
 
 FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off
@@ -45,16 +45,20 @@ class Workers(Database):
         """All workers, the oldest first."""
         c, t = worker_table.c, trial_table.c
         query = sa.select(*_worker, (self._at(now) - c.seen).label("silence"), c.started).order_by(c.started, c.name)
+        before, first = study_table.alias(), study_table.alias()
+        s = study_table.c
         running = (
-            sa.select(t.owner, study_table.c.name, t.number)
-            .join(study_table, study_table.c.id == t.study_id)
+            sa.select(t.owner, sa.func.coalesce(first.c.name, before.c.name, s.name), s.stage, t.number)
+            .join(study_table, s.id == t.study_id)
+            .outerjoin(before, before.c.id == s.origin)
+            .outerjoin(first, first.c.id == before.c.origin)
             .where(t.state == State.RUNNING)
             .order_by(t.study_id, t.number)
         )
         with self._read() as connection:
             held: dict[str, list[tuple[str, int]]] = {}
-            for owner, study, number in connection.execute(running):
-                held.setdefault(owner, []).append((study, number))
+            for owner, study, stage, number in connection.execute(running):
+                held.setdefault(owner, []).append((study if stage == Stage.SEARCH else f"{study} {stage}", number))
             rows = connection.execute(query).all()
         return [Sighting(Worker(*row[:-2]), row.silence, row.started, held.get(row.name, [])) for row in rows]
 

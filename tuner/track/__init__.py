@@ -12,6 +12,8 @@ The tag `tuner.study` says of which launch of a study an experiment or a run is;
     failed               FAILED     stored     the tags `failure` and `message` say why
     cancelled            KILLED     stored     a trial that never had parameters has no run
     all of a study       FINISHED   the last   the parent run; RUNNING before, and again after `tuner extend`
+    all of a race        FINISHED   the last   the run `final race` below the parent run; below that one for each finalist on each
+                                               seed, and one for the winner's score on the test split
 
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
@@ -30,8 +32,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tuner import race, verdict
+from tuner.race import Result
 from tuner.spec import MAX_TRIALS
-from tuner.store import PARENT, Alone, Behind, Row, Store, Study, mlflow_address
+from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
 from tuner.trial import Epoch, State
 
@@ -108,11 +112,15 @@ def _study_params(study: Study) -> dict[str, str]:
 
 
 def _trial_tags(study: Study, place: Place, row: Row) -> dict[str, str]:
+    raced = race.entrant(study, row.number) if study.stage is Stage.RACE else None
     tags = {
         IDENTITY: place.identity,
         "study": study.name,
         "mlflow.parentRunId": place.parent,
         "trial": str(row.number),
+        "stage": "" if study.stage is Stage.SEARCH else study.stage.value,
+        "finalist": f"trial {raced.trial}" if raced else "",
+        "seed": str(raced.seed) if raced else "",
         "state": row.state.value,
         "attempts": str(row.attempts),
         "failure": row.failure.value if row.failure else "",
@@ -120,6 +128,31 @@ def _trial_tags(study: Study, place: Place, row: Row) -> dict[str, str]:
         "pruned_at": str(row.epoch) if row.state is State.PRUNED else "",
     }
     return {key: value for key, value in tags.items() if value}
+
+
+def _run_name(study: Study, row: Row) -> str:
+    match study.stage:
+        case Stage.RACE:
+            raced = race.entrant(study, row.number)
+            return f"finalist trial {raced.trial}, seed {raced.seed}"
+        case Stage.TEST:
+            return "winner, scored"
+    return f"trial {row.number}"
+
+
+def _winner(found: Result | None, at: int) -> tuple[dict[str, str], list[Point]]:
+    """What a race has found so far, as tags and as metrics."""
+    if found is None:
+        return {}, []
+    tags = {"race": " · ".join(verdict.lines(found))}
+    if (winner := found.winner) is None or winner.mean is None or winner.interval is None:
+        return tags, []
+    tags |= {"winner": str(winner.trial), "tie": ", ".join(str(one.trial) for one in found.ties)}
+    low, high = winner.interval
+    values = {"winner_mean": winner.mean, "winner_low": low, "winner_high": high, "winner_searched": winner.searched}
+    if (score := found.score) is not None and score.value is not None and score.interval is not None:
+        values |= {score.metric: score.value, f"{score.metric}_low": score.interval[0], f"{score.metric}_high": score.interval[1]}
+    return tags, [Point(key, value, at, 0) for key, value in values.items()]
 
 
 def _trial_params(row: Row) -> dict[str, str]:
@@ -167,6 +200,7 @@ class Forwarder:
         self._view = view(store, uri)
         self._door = Door(uri)
         self._places: dict[int, Place] = {}
+        self._before: dict[int, Study] = {}  # the study or stage that a stage follows, by the id of the stage
         self._aside: set[tuple[int, int]] = set()
         self._alone = Alone(store, self._view)
 
@@ -181,21 +215,29 @@ class Forwarder:
         """
         studies = self._store.studies() if name is None else [self._store.study(name)]
         try:
-            return sum(self._follow(study, stop) for study in studies if self._mine(study))
+            return sum(self._follow_all(study, stop) for study in studies if self._mine(study))
         except Unreachable:
             self._places.clear()  # what was asked for last may have happened or not
             raise
 
     def rebuild(self, study: Study) -> int:
         """Show a study anew from the start; what MLflow has already stays as it is, what is missing or was deleted comes back."""
-        self._store.forget(self._view, study)
-        self._places.pop(study.id, None)
-        self._aside = {(where, number) for where, number in self._aside if where != study.id}
+        for stage in (study, *self._store.stages(study)):
+            self._store.forget(self._view, stage)
+            self._places.pop(stage.id, None)
+            self._aside = {(where, number) for where, number in self._aside if where != stage.id}
         return self.forward(study.name)
 
     def _mine(self, study: Study) -> bool:
         """Whether this process is the only one that forwards the study; it stays so until the process ends."""
         return (study.id, PARENT) not in self._aside and self._alone.has(study.id)
+
+    def _follow_all(self, study: Study, stop: Callable[[], bool]) -> int:
+        """A study and its stages, each of which stands in MLflow below the one that it follows."""
+        stages = self._store.stages(study)
+        line = {stage.id: stage for stage in (study, *stages)}
+        self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
+        return sum(self._follow(stage, stop) for stage in line.values())
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:
         behind = self._store.behind(self._view, study, MAX_TRIALS)
@@ -245,7 +287,7 @@ class Forwarder:
             tags["infinite"] = infinite
         run = item.reference or self._known(place, row.number)
         if run is None:
-            run = self._door.create(place.experiment, f"trial {row.number}", _ms(row.started or study.created), tags)
+            run = self._door.create(place.experiment, _run_name(study, row), _ms(row.started or study.created), tags)
             self._runs(place)[row.number] = Found(run, deleted=False)
             place.carried[run] = ("RUNNING", tags)
         had_status, had_tags = place.carried.get(run, ("", {}))
@@ -291,20 +333,30 @@ class Forwarder:
         return self._places[study.id]
 
     def _open(self, study: Study) -> Place:
-        """Find the study's experiment and its parent run, or make them."""
-        own = study.identity
-        experiment, made = self._door.experiment(study.name, own)
-        place = Place(own, experiment, "", runs={} if made else None)
-        tags = {IDENTITY: own, "study": study.name}
-        place.parent = self._known(place, PARENT) or self._door.create(experiment, study.name, _ms(study.created), tags)
+        """Find the study's experiment and its parent run, or make them; a race has its run below that of its study."""
+        own, tags = study.identity, {IDENTITY: study.identity, "study": study.name}
+        before = self._place(self._before[study.id]) if study.id in self._before else None
+        if before is None:
+            experiment, made = self._door.experiment(study.name, own)
+            place = Place(own, experiment, "", runs={} if made else None)
+        else:
+            place = Place(own, before.experiment, before.parent)
+            tags |= {"mlflow.parentRunId": before.parent, "stage": study.stage.value}
+        if study.stage is Stage.TEST:
+            self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
+            return place
+        name = study.name if before is None else "final race"
+        place.parent = self._known(place, PARENT) or self._door.create(place.experiment, name, _ms(study.created), tags)
         self._door.log(place.parent, [], _study_params(study), {})
         self._door.attach(place.parent, "study.json", study.spec.model_dump_json(indent=2))
-        self._store.refer(self._view, study, f"{experiment} {place.parent}")
+        self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
         return place
 
     def _reopen(self, study: Study) -> Place:
         """Look again where the study stands, after something was refused that had been there."""
         self._store.study(study.name)  # one that was deleted here shall not come back there
+        if study.id in self._before:
+            self._reopen(self._before[study.id])
         before = self._places.pop(study.id)
         place = self._open(study)
         if (place.experiment, place.parent) != (before.experiment, before.parent):
@@ -314,20 +366,25 @@ class Forwarder:
         return place
 
     def _summarise(self, study: Study) -> None:
-        """Let the parent run say how far the study is."""
+        """Let the parent run say how far the study is; that of a race speaks for the winner's score too."""
+        if study.stage is Stage.TEST:
+            study = self._before[study.id]
         place, counts = self._place(study), self._store.counts(study)
-        summary = (counts, study.trials, study.stopped)
+        found = race.result(self._store, self._before.get(study.id, study))
+        if study.stage is Stage.RACE and found is not None and found.stage != study.id:
+            found = None  # this race is one of before the study was extended
+        summary = (counts, study.trials, study.stopped, found)
         if place.summary == summary:
             return
         try:
-            self._write_summary(study, place, counts)
+            self._write_summary(study, place, counts, found)
         except Refused as error:
             logger.warning("study %s is shown anew: %s", study.name, error)
             place = self._reopen(study)
-            self._write_summary(study, place, counts)
+            self._write_summary(study, place, counts, found)
         place.summary = summary
 
-    def _write_summary(self, study: Study, place: Place, counts: Mapping[State, int]) -> None:
+    def _write_summary(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
         ended = sum(count for state, count in counts.items() if state.ended)
         at = max((_ms(row.ended or 0.0) for row in self._store.recent(study, 0.0, 1)), default=_ms(study.created))
         tags = {state.value: str(count) for state, count in counts.items()}
@@ -336,8 +393,10 @@ class Forwarder:
         for best in self._store.leaders(study, 1):
             tags["best_trial"] = str(best.number)
             points = [Point("best_value", best.value or 0.0, at, ended)]
-        self._door.log(place.parent, points, {}, tags)
-        status = "FINISHED" if ended == sum(counts.values()) else "RUNNING"
+        raced, winner = _winner(found, at)
+        self._door.log(place.parent, points + winner, {}, tags | raced)
+        over = ended == sum(counts.values()) and (study.followed if found is None else found.over)
+        status = "FINISHED" if over else "RUNNING"
         if place.status != status:
             self._door.update(place.parent, status, at if status == "FINISHED" else None)
             place.status = status
@@ -351,7 +410,7 @@ def prepare(uri: str) -> None:
 
 def lag(store: Store, study: Study, uri: str) -> int:
     """How many trials this MLflow does not show as they are."""
-    return len(store.behind(view(store, uri), study, MAX_TRIALS))
+    return sum(len(store.behind(view(store, uri), stage, MAX_TRIALS)) for stage in (study, *store.stages(study)))
 
 
 def remove(store: Store, study: Study, uri: str) -> None:

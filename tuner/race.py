@@ -1,0 +1,289 @@
+"""The final race: which configuration is best, how good it is, and how much of the search's best value was luck.
+
+A search shows many configurations to one validation split, each with one seed, and keeps the best: that value is too good. So
+when its trials have ended, two stages follow, each a row of `study` with trials of its own (`tuner.store.stages`); whatever holds
+of trials, budget, leases and checkpoints, holds of theirs, and none is counted among the trials of the search::
+
+    search ──▶ race ──▶ test
+
+    race    the best distinct configurations, the finalists, are trained to the last epoch on fresh seeds, common to all of them,
+            so that they are compared in pairs. Trial s F + f of F finalists is finalist f on seed s: trained one after the other,
+            every finalist has been tried once before one is tried twice. Who cannot win any more is dropped (`tuner.interval`),
+            and who fails on a seed is out. A run's value is its best epoch's, as in the search.
+    test    the winner, which has the best mean, is trained once more, on a seed of its own and for as many epochs as were best in
+            the race (their median), and scored on the test split. Nobody has seen these rows before: a training process is given
+            them in this stage alone (`tuner.final`).
+
+A new seed means other initial weights, dropout masks and augmentations. The split stays, and with it the order of the rows: any
+one of the sources of randomness gives about the spread of all (Summers and Dinneen 2021, "Nondeterminism and instability in
+neural network optimization").
+
+A study that is extended gets another race when it has ended again; `Result.looks` says how often the test split was scored.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner import interval
+from tuner.interval import Interval
+from tuner.packing import Packing, planned
+from tuner.space import Space
+from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
+from tuner.store import Plan, Row, Stage, Store, Study
+from tuner.trial import Epoch, Params, State, ended, trial_seed
+
+DROPPED = "cannot win the race any more"
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration in the race: its trial of the search with its value there, and how it did on fresh seeds.
+
+    `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `interval` is for 95 %, and None
+    for fewer than two results.
+    """
+
+    trial: int
+    searched: float
+    params: Params
+    values: Sequence[float]
+    fate: str
+    interval: Interval | None
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of its results; None while there is none."""
+        return float(np.mean(self.values)) if self.values else None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the winner reached on the test split; `failure` says why there is no value."""
+
+    metric: str
+    value: float | None
+    interval: Interval | None
+    epochs: int
+    failure: str
+
+
+class Race:
+    """The rows of a race, seen as the results of its finalists. Shapes: F finalists, S seeds."""
+
+    def __init__(self, study: Study, rows: Sequence[Row]) -> None:
+        self.study, self.rows = study, rows
+        self.F = len(study.facts["finalists"])
+        self.S = study.trials // self.F
+        self._maximise = study.spec.objective.maximise
+
+    def of(self, finalist: int) -> list[Row]:
+        """Its runs, by seed."""
+        return [self.rows[seed * self.F + finalist] for seed in range(self.S)]
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """The results [F, S]; NaN where there is none."""
+        found = [[row.value if row.state is State.COMPLETE else None for row in self.of(f)] for f in range(self.F)]
+        return np.array(found, np.float64)
+
+    def _out(self, finalist: int) -> str:
+        states = {row.state for row in self.of(finalist)}
+        return "failed" if State.FAILED in states else "dropped" if states & {State.PRUNED, State.CANCELLED} else ""
+
+    @cached_property
+    def _racing(self) -> list[int]:
+        return [finalist for finalist in range(self.F) if not self._out(finalist)]
+
+    def hopeless(self) -> list[int]:
+        """The trials, not ended yet, of finalists that failed on a seed or cannot win any more."""
+        lost = {f for f in range(self.F) if self._out(f)}
+        if self._racing:
+            lost |= set(interval.hopeless(self.values, self._racing, maximise=self._maximise))
+        return [row.number for f in lost for row in self.of(f) if not row.state.ended]
+
+    @property
+    def winner(self) -> int | None:
+        """The finalist with the best mean; None while the race is on, or when nobody is left."""
+        return self._best[0] if self._best else None
+
+    @cached_property
+    def _best(self) -> list[int]:
+        """The winner, and those that cannot be told from it."""
+        if not self._racing or not all(row.state.ended for row in self.rows):
+            return []
+        places = interval.tied(self.values[self._racing], maximise=self._maximise)
+        return [self._racing[place] for place in places]
+
+    def finalists(self) -> list[Finalist]:
+        """All of them, the winner first, then by their means; those that failed last."""
+        sign = -1 if self._maximise else 1
+        found = [self._finalist(f) for f in range(self.F)]
+        order = {"winner": 0, "failed": 2}
+        return sorted(found, key=lambda one: (order.get(one.fate, 1), math.inf if one.mean is None else sign * one.mean))
+
+    def _finalist(self, f: int) -> Finalist:
+        facts, values = self.study.facts, self.values[f][~np.isnan(self.values[f])]
+        known = len(values) > 1
+        around = interval.of_mean(values) if known else None
+        fate = self._out(f) or ("tie" if f in self._best else "behind" if self._best else "racing")
+        if f == self.winner:
+            fate, around = "winner", interval.of_winner(values, self.F, maximise=self._maximise)
+        return Finalist(facts["finalists"][f], facts["searched"][f], self.of(f)[0].params or {}, values.tolist(), fate, around)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a study's race: the finalists, and the score once there is one.
+
+    `stage` is the id of its row, `looks` how often the test split was scored, with earlier races; `over` says that nothing is
+    trained any more.
+    """
+
+    metric: str
+    stage: int
+    ended: int
+    runs: int
+    finalists: Sequence[Finalist]
+    score: Score | None
+    looks: int
+    over: bool
+
+    @property
+    def winner(self) -> Finalist | None:
+        """None while the race is on, or when nobody is left."""
+        return next((one for one in self.finalists if one.fate == "winner"), None)
+
+    @property
+    def ties(self) -> list[Finalist]:
+        """Those that cannot be told from the winner."""
+        return [one for one in self.finalists if one.fate == "tie"]
+
+
+def result(store: Store, study: Study) -> Result | None:
+    """The race of a study, as far as it has come; None when none has begun."""
+    stage = store.next(study)
+    if stage is None:
+        return None
+    race, test = Race(stage, store.trials(stage)), store.next(stage)
+    scored = (past for past in store.stages(study) if past.stage is Stage.TEST)
+    return Result(
+        metric=study.spec.objective.metric,
+        stage=stage.id,
+        ended=sum(row.state.ended for row in race.rows),
+        runs=len(race.rows),
+        finalists=race.finalists(),
+        score=_score(store, test),
+        looks=sum(store.counts(past)[State.COMPLETE] for past in scored),
+        over=all(its.followed and ended(store.counts(its)) == its.trials for its in (stage, test) if its),
+    )
+
+
+def _score(store: Store, test: Study | None) -> Score | None:
+    if test is None:
+        return None
+    (row,) = store.trials(test)
+    metric = tested(test.spec)
+    if row.state is State.COMPLETE:
+        last = store.epochs(test)[0][-1]
+        return Score(metric, row.value, (last.metrics[f"{metric}_low"], last.metrics[f"{metric}_high"]), last.epoch, "")
+    return Score(metric, None, None, row.epoch, row.message) if row.state.ended else None
+
+
+# What comes next ------------------------------------------------------------
+
+
+def following(study: Study, rows: Sequence[Row], epochs: Mapping[int, Sequence[Epoch]]) -> Plan | None:
+    """The stage after one that has ended with these rows; None when there is nothing to race, or nobody to score."""
+    return _race(study, rows) if study.stage is Stage.SEARCH else _test(study, Race(study, rows), epochs)
+
+
+def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
+    spec = study.spec
+    best = _best_distinct(spec, rows)
+    if not best:
+        return None
+    seeds = [trial_seed(spec.seed, MAX_TRIALS + seed) for seed in range(spec.final.seeds)]
+    facts = {
+        **study.facts,
+        "finalists": [row.number for row in best],
+        "searched": [row.value for row in best],
+        "seeds": [seed for seed in seeds for _ in best],
+    }
+    lanes = planned(Packing(Space(spec))) or "off"
+    raced = _given(spec, len(seeds) * len(best), lanes=lanes)
+    return Plan(Stage.RACE, raced, facts, [row.params or {} for _ in seeds for row in best])
+
+
+def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
+    """The first of equal configurations stands for all of them; the best first."""
+    sign = -1 if spec.objective.maximise else 1
+    done = [(sign * row.value, row.number, row) for row in rows if row.state is State.COMPLETE and row.value is not None]
+    found: dict[str, Row] = {}
+    for _, _, row in sorted(done, key=lambda entry: entry[:2]):
+        found.setdefault(json.dumps(dict(row.params or {}), sort_keys=True), row)
+    return list(found.values())[: spec.final.finalists]
+
+
+def _test(study: Study, race: Race, epochs: Mapping[int, Sequence[Epoch]]) -> Plan | None:
+    if race.winner is None:
+        return None
+    runs = race.of(race.winner)
+    length = median_low(_best_epoch(study.spec, epochs[row.number]) for row in runs)
+    facts = {
+        **study.facts,
+        "finalist": race.winner,
+        "full": study.spec.train.epochs,
+        "seeds": [trial_seed(study.spec.seed, MAX_TRIALS + race.S)],
+    }
+    return Plan(Stage.TEST, _given(study.spec, 1, epochs=length), facts, [runs[0].params or {}])
+
+
+def _best_epoch(spec: StudySpec, epochs: Sequence[Epoch]) -> int:
+    metric, better = spec.objective.metric, max if spec.objective.maximise else min
+    finite = [epoch for epoch in epochs if math.isfinite(epoch.metrics[metric])]
+    return better(finite, key=lambda epoch: epoch.metrics[metric]).epoch
+
+
+def _given(spec: StudySpec, trials: int, **train: Any) -> StudySpec:
+    """A study whose trials are known: nothing is sampled, pruned or stopped early."""
+    entries = {
+        "train": spec.train.model_copy(update=train),
+        "sampler": SamplerSpec(name="random"),
+        "pruner": PrunerSpec(name="none", from_epoch=1),
+        "budget": BudgetSpec(trials=trials),
+        "enqueue": (),
+    }
+    return spec.model_copy(update=entries)
+
+
+def tested(spec: StudySpec) -> str:
+    """What the objective is called on the test split."""
+    return f"test_{spec.objective.metric.removeprefix('val_')}"
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who a trial of a race is: the finalist with this trial of the search, on its `seed`-th new seed, counted from 1."""
+
+    trial: int
+    seed: int
+
+
+def entrant(study: Study, number: int) -> Entrant:
+    """Who the trial of this number is in the race `study`."""
+    finalists = study.facts["finalists"]
+    seed, place = divmod(number, len(finalists))
+    return Entrant(finalists[place], seed + 1)
+
+
+def seed_of(study: Study, number: int) -> int:
+    """The seed of a trial of a study or of one of its stages."""
+    return trial_seed(study.spec.seed, number) if study.stage is Stage.SEARCH else int(study.facts["seeds"][number])

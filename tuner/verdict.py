@@ -1,0 +1,40 @@
+"""What a race found, in words."""
+
+from tuner.race import Finalist, Result, Score
+
+
+def lines(found: Result | None) -> list[str]:
+    """What a race has found, a line each; empty when there is none."""
+    if found is None:
+        return []
+    if found.winner is None:
+        said = "nobody is left" if found.ended == found.runs else f"{found.ended} of {found.runs} trainings have ended"
+        return [f"final race: {said}"]
+    told = [f"winner: trial {found.winner.trial}, {found.metric} {reached(found.winner)}"]
+    if found.ties:
+        others = ", ".join(str(one.trial) for one in found.ties)
+        told.append(f"it is a tie: {len(found.winner.values)} seeds do not tell it from trial {others}")
+    return [*told, *([f"test: {scored(found.score, found.looks)}"] if found.score is not None else [])]
+
+
+def reached(one: Finalist) -> str:
+    """How a finalist did in the race and in the search."""
+    if one.mean is None or one.interval is None:
+        return f"{one.fate}; {number(one.searched)} in the search"
+    low, high = one.interval
+    around = f"{number(one.mean)} (95 %: {number(low)} to {number(high)})"
+    return f"{around}, the mean of {len(one.values)} seeds; {number(one.searched)} in the search"
+
+
+def scored(score: Score, looks: int) -> str:
+    """What the winner reached on the test split, which was scored on so often."""
+    if score.value is None or score.interval is None:
+        return f"no score: {score.failure}"
+    low, high = score.interval
+    seen = "rows that nobody had seen before" if looks == 1 else f"rows that {looks} races were scored on"
+    return f"{score.metric} {number(score.value)} (95 %: {number(low)} to {number(high)}) on {seen}, after {score.epochs} epochs"
+
+
+def number(value: float) -> str:
+    """Four digits, as in tables."""
+    return f"{value:.4g}"
