@@ -48,10 +48,11 @@ def draw(review: Review, *, still: bool) -> Mapping[str, Any]:
     """The picture as Matplotlib's axes or as Plotly's figure."""
     assert review.race is not None  # else it lacks something
     lines, metric = _lines(review.race), review.study.spec.objective.metric
-    return {"race": _still(lines, metric) if still else _moving(lines, metric)}
+    return {"race": stills(lines, metric) if still else moving(lines, metric)}
 
 
-def _moving(lines: Sequence[Line], metric: str) -> go.Figure:
+def moving(lines: Sequence[Line], metric: str) -> go.Figure:
+    """For a page."""
     places = list(range(len(lines)))
     figure = go.Figure(layout={"xaxis": {"title": metric}})
     figure.update_yaxes(tickvals=places, ticktext=[line.label for line in lines], range=[len(lines) - 0.5, -0.5], zeroline=False)
@@ -89,7 +90,8 @@ def _marks(lines: Sequence[Line]) -> list[Mark]:
     ]
 
 
-def _still(lines: Sequence[Line], metric: str) -> Axes:
+def stills(lines: Sequence[Line], metric: str) -> Axes:
+    """For a PNG file."""
     axes: Axes = plt.subplots(figsize=(8, 1.5 + 0.35 * len(lines)))[1]
     for place, line in enumerate(lines):
         if line.interval is not None:
