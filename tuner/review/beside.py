@@ -1,5 +1,6 @@
 """What `versus` finds, for people and programs: lines of text, JSON, and a page with plots."""
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ def _course(found: Comparison, effort: str) -> go.Figure:
     for side, colour in zip(found.sides, COLOURS, strict=True):
         x, y = _points(side, effort)
         figure.add_scatter(
-            x=x, y=y, name=side.name, mode="lines", line={"color": colour, "width": 2, "shape": "hv"},
+            x=x, y=y, name=html.escape(looks.cut(side.name), quote=False), mode="lines", line={"color": colour, "width": 2, "shape": "hv"},
             hovertemplate=f"%{{y:.5g}} after %{{x:.4g}} {effort}<extra></extra>",
         )  # fmt: skip
     return figure

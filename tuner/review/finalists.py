@@ -97,9 +97,9 @@ def stills(lines: Sequence[Line], metric: str) -> Axes:
         if line.interval is not None:
             axes.plot(line.interval, [place, place], color=line.colour, linewidth=3, zorder=2)
     for mark in _marks(lines):
-        fill = "none" if mark.moving == "circle-open" else mark.colour
+        hollow = {"ec": mark.colour, "fc": "none"} if mark.moving == "circle-open" else {"color": mark.colour}
         x, y = [x for x, _ in mark.at], [y for _, y in mark.at]
-        axes.scatter(x, y, s=60, marker=mark.still, ec=mark.colour, fc=fill, label=mark.name, zorder=3)
+        axes.scatter(x, y, s=60, marker=mark.still, **hollow, label=mark.name, zorder=3)
     axes.set(xlabel=metric, ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
