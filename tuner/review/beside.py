@@ -177,8 +177,9 @@ def _course(found: Comparison, effort: str) -> go.Figure:
     figure = go.Figure(layout={"xaxis": {"title": EFFORTS[effort]}, "yaxis": {"title": found.metric}})
     for side, colour in zip(found.sides, COLOURS, strict=True):
         x, y = _points(side, effort)
+        name = html.escape(looks.cut(side.name), quote=False)
         figure.add_scatter(
-            x=x, y=y, name=html.escape(looks.cut(side.name), quote=False), mode="lines", line={"color": colour, "width": 2, "shape": "hv"},
+            x=x, y=y, name=name, mode="lines", line={"color": colour, "width": 2, "shape": "hv"},
             hovertemplate=f"%{{y:.5g}} after %{{x:.4g}} {effort}<extra></extra>",
         )  # fmt: skip
     return figure

@@ -97,7 +97,7 @@ def stills(lines: Sequence[Line], metric: str) -> Axes:
         if line.interval is not None:
             axes.plot(line.interval, [place, place], color=line.colour, linewidth=3, zorder=2)
     for mark in _marks(lines):
-        hollow = {"ec": mark.colour, "fc": "none"} if mark.moving == "circle-open" else {"color": mark.colour}
+        hollow: dict[str, Any] = {"ec": mark.colour, "fc": "none"} if mark.moving == "circle-open" else {"color": mark.colour}
         x, y = [x for x, _ in mark.at], [y for _, y in mark.at]
         axes.scatter(x, y, s=60, marker=mark.still, **hollow, label=mark.name, zorder=3)
     axes.set(xlabel=metric, ylim=(len(lines) - 0.5, -0.5))
