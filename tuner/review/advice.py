@@ -13,7 +13,8 @@ and not with an even spread: samplers gather where it was good early, whether it
              limit for η² of an analysis of variance of ranks, Steiger 2004, "Beyond the F test"; ranges are cut into thirds.
     epochs   more: the best still rise within the last quarter (sign test), and gained more there than luck makes.
              less: all of the best had their best epoch in the first half.
-    trials   more: the last quarter of the trials brought more than luck makes. `patience`: the second half brought nothing.
+    trials   more: the last quarter brought more of the best trials than chance does (hypergeometric tail), and gained more than
+             luck makes. `patience`: the second half brought nothing.
 
 Luck is the standard deviation between seeds of the race's finalists; without a race, that of the best trials' values.
 """
@@ -45,8 +46,7 @@ FARTHER = (1 / 2, 1 / 4, 1 / 8)  # of a range, by which it is widened: the first
 WORTH = 2 / 3  # of a range, from which on a narrower one is not worth a change
 LITTLE = 0.15  # of the order of trials
 GROUP = 5  # trials with a value before it is compared
-QUARTER = 4  # epochs and trials are looked at by quarters, when a quarter has so many
-PATIENCE = 10
+QUARTER = 4  # epochs that a quarter has at least, where quarters are looked at
 
 Numeric = IntRange | FloatRange
 
@@ -193,7 +193,7 @@ class _Findings:
         told = f"it explains at most {every:.0%} of the order of {len(rows)} trials, {half:.0%} of that of the better half (95 %)"
         more = f"; its importance is {share:.2f} of 1" if share is not None else ""
         fixed = Fixed(value=begin, when=parameter.when, per_layer=parameter.per_layer)
-        return Suggestion(f"search.{name}", f"fix {name} at {toml.value(begin)}", told + more, fixed)
+        return Suggestion(f"search.{name}", f"fix {name} at {_short(begin)}", told + more, fixed)
 
     # The budget ------------------------------------------------------------
 
@@ -239,22 +239,36 @@ class _Findings:
     def of_trials(self) -> Iterator[Suggestion]:
         """Too few or too many of them."""
         bests = [-math.inf if step.best is None else self._sign * step.best for step in curve(self.review)]
-        n, last, patience = len(bests), len(bests) // 4, self.spec.budget.patience
+        n, last = len(bests), len(bests) // 4
+        (late, p), (luck, known) = self._late(), self._luck
+        gain, k = bests[-1] - bests[-last - 1], len(self._top)
         better = [i for i in range(n) if bests[i] > (bests[i - 1] if i else -math.inf)]
-        gain, (luck, known) = bests[-1] - bests[-last - 1], self._luck
-        if gain > luck:
-            lie = f"the last {last} of {n} trials gained {gain:.2g}; more than the {luck:.2g} {known}"
+        longest = max((b - a for a, b in pairwise(better)), default=0)
+        enough = max(last, 2 * longest)
+        if p <= RISK and gain > luck:
+            lie = (
+                f"of the best {k} trials {late} came in the last quarter (p = {p:.1g}), which gained {gain:.2g}; "
+                f"more than the {luck:.2g} {known}"
+            )
             yield Suggestion("budget.trials", f"search {2 * n} trials instead of {n}", lie, 2 * n)
-        elif better[-1] < n // 2 and patience is None:
-            longest = max((b - a for a, b in pairwise(better)), default=0)
-            enough = max(PATIENCE, 2 * longest)
-            if better[-1] + enough < n:
-                lie = f"the best came as trial {better[-1] + 1} of {n}; before it at most {longest} went by without a better one"
-                yield Suggestion("budget.patience", f"end after {enough} trials without a better one", lie, enough)
+        elif better[-1] < n // 2 and better[-1] + enough < n and self.spec.budget.patience is None:
+            lie = f"the best came as trial {better[-1] + 1} of {n}; before it at most {longest} went by without a better one"
+            yield Suggestion("budget.patience", f"end after {enough} trials without a better one", lie, enough)
+
+    def _late(self) -> tuple[int, float]:
+        """How many of the best came in the last quarter of the complete trials, and how probable so many are by chance."""
+        order = sorted(self._complete, key=lambda row: (row.ended or 0.0, row.number))
+        quarter = {row.number for row in order[-(len(order) // 4) :]}
+        late = sum(row.number in quarter for row in self._top)
+        return late, float(stats.hypergeom.sf(late - 1, len(order), len(quarter), len(self._top)))
 
 
 def _tests(parameter: Parameter) -> int:
     return len(parameter.choice) if isinstance(parameter, Choice) else 3
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else toml.value(value)
 
 
 def _best(count: int) -> int:
