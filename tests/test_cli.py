@@ -109,8 +109,11 @@ def test_mlflow_has_every_trial_with_its_curves(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_a_trial_of_a_pack_is_reproduced_alone_and_a_changed_record_is_not(tmp_path: Path) -> None:
-    write(tmp_path, STUDY.format(epochs=2).replace("[train]", "[train]\nlanes = 4"))
-    assert tuner(tmp_path, "run", "small.toml", "--no-mlflow").returncode == 0
+    text = STUDY.format(epochs=2).replace("[train]", "[train]\nlanes = 4")
+    write(tmp_path, text.replace("[train]", "[final]\nfinalists = 2\nseeds = 3\n[train]"))
+    ran = tuner(tmp_path, "run", "small.toml", "--no-mlflow")
+    assert ran.returncode == 0, ran.stderr
+    check_race(tmp_path, ran.stdout)
     again = tuner(tmp_path, "reproduce", "small", "2")
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "trial 2 matches its record"), again.stderr
     with closing(sqlite3.connect(tmp_path / ".tuner" / "tuner.db")) as database, database:
@@ -119,6 +122,22 @@ def test_a_trial_of_a_pack_is_reproduced_alone_and_a_changed_record_is_not(tmp_p
     assert (other.returncode, other.stdout.splitlines()[-1]) == (1, "trial 2 does not match its record")
     missing = tuner(tmp_path, "reproduce", "small", "9")
     assert (missing.returncode, missing.stderr) == (2, "tuner: small: there is no trial 9; there are 0 to 3\n")
+
+
+def check_race(folder: Path, said: str) -> None:
+    """The race of that study: in lanes like its search, and scored once, alone, on rows that no other process had."""
+    assert [said.count(f"\n{n}/{n} {kind} ") for n, kind in ((4, "trial"), (6, "race trial"), (1, "test trial"))] == [1, 1, 1]
+    status = json.loads(tuner(folder, "status", "small", "--json").stdout)
+    (best,) = json.loads(tuner(folder, "best", "small", "--json").stdout)
+    assert (status["state"], status["ended"], status["race"]) == ("ended", 4, "6 of 6 trainings ended")
+    assert (best["race"]["fate"], len(best["race"]["values"]), best["test"]) == ("winner", 3, status["test"])
+    low, high = best["test"]["interval"]
+    assert 0 < low < best["test"]["value"] < high < 1
+    assert [one["fate"] in ("tie", "behind") for one in status["finalists"]] == [False, True]
+    assert f"winner: trial {best['trial']}, val_accuracy {best['race']['mean']:.4g} (95 %: " in said
+    assert tuner(folder, "best", "small").stdout.startswith(f"winner: trial {best['trial']}, ")
+    logs = "".join(path.read_text() for path in (folder / ".tuner" / "logs").glob("*.log"))
+    assert (logs.count(" 4 lanes, "), logs.count(" the winner, one trial at a time")) == (2, 1)
 
 
 @pytest.mark.slow

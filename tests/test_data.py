@@ -817,9 +817,17 @@ class Noting(np.ndarray):
         return np.asarray(self)[at]
 
 
-def test_a_search_takes_no_row_of_the_test_split_and_has_no_way_to_it(monkeypatch):
+@pytest.fixture
+def noting():
+    """A data set under the name `noting`."""
     x, y = np.arange(100).reshape(100, 1).view(Noting), np.arange(100) % 2
-    monkeypatch.setitem(known.KNOWN, "noting", known.Known(Facts(100, (1,), 2), ("a", "b"), lambda: (x, y), peak=255))
+    known.KNOWN["noting"] = known.Known(Facts(100, (1,), 2), ("a", "b"), lambda: (x, y), peak=255)
+    yield
+    del known.KNOWN["noting"]
+
+
+@pytest.mark.usefixtures("noting")
+def test_a_search_takes_no_row_of_the_test_split_and_has_no_way_to_it():
     asked = spec("noting")
     searched = data.load(asked, 7, [])
     seen = set(Noting.taken)

@@ -64,12 +64,15 @@ def test_studies_are_worked_on_by_priority_and_each_trial_ends_once(store: Store
 
 @pytest.mark.slow
 def test_several_devices_end_exactly_the_budget(store: Store, tmp_path: Path) -> None:
-    study = launch(store, "shared", 40)
+    study = launch(store, "shared", 40, final={"finalists": 3, "seeds": 3})
     workers, both = crew(store, tmp_path, count=2)
     workers.work(until_idle=True)
     rows = store.trials(study)
     assert [(row.number, row.state, row.fence, row.attempts) for row in rows] == [(n, State.COMPLETE, 1, 1) for n in range(40)]
     assert {row.owner for row in rows} <= {device._worker.name for device in both}
+    raced, scored = (store.trials(stage) for stage in store.stages(study))
+    assert [(row.number, row.state, row.fence, row.attempts) for row in raced] == [(n, State.COMPLETE, 1, 1) for n in range(9)]
+    assert [(row.state, row.fence) for row in scored] == [(State.COMPLETE, 1)]
     assert not list((tmp_path / "checkpoints").rglob("*.json"))
 
 

@@ -110,7 +110,8 @@ def test_who_fails_on_a_fresh_seed_is_out_and_if_all_do_nothing_is_scored(tables
     work(tables, study, tmp_path)
     found = race.result(tables, study)
     assert found is not None
-    assert [(one.params["width"], one.fate) for one in found.finalists] == [(4, "winner"), (16, "failed")]
+    told = [(one.params["width"], one.fate, one.reason) for one in found.finalists]
+    assert told == [(4, "winner", ""), (16, "failed", "val_accuracy is nan after epoch 1")]
     stage = tables.next(study)
     assert stage is not None
     counts = tables.counts(stage)

@@ -83,7 +83,7 @@ def weights_after(solo, folder, number=0):
 
 def test_learns_digits_and_reports_every_epoch(digits):
     spec = study(train={"epochs": 5, "metrics": ["top_k"]}, objective={"metric": "val_auc"})
-    solo = Solo(spec, replace(digits, test=None))
+    solo = Solo(spec, digits)
     solo.add(Trial(7, {**PARAMS, "width": 64}, seed=3))
     epochs = list(epochs_of(solo))
     assert [(e.number, e.epoch) for e in epochs] == [(7, n) for n in (1, 2, 3, 4, 5)]

@@ -9,11 +9,11 @@ from tuner.errors import BadInput
 from tuner.spec import StudySpec
 
 
-def engine(study: StudySpec, _roots: list[Path]) -> Paper:
+def engine(study: StudySpec, _roots: list[Path], full: int | None) -> Paper:
     """Raises `BadInput` for that study."""
     if study.name == "unreadable":
         raise BadInput("data.source: gone")
-    return Paper(study)
+    return Paper(study, full)
 
 
 if __name__ == "__main__":

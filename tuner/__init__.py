@@ -6,12 +6,13 @@ The map, from the study file to the winner::
                                 ▲                             ▼
                                 │               models + optimizers + data
                                 │                             ▼
-                                │                           solo        (yields Epoch values, in the child)
+                                │                       solo, lanes     (yields Epoch values, in the child)
                                 │                             ▼
                                 └────────tell────────────── worker ──▶ store (SQL, the only truth)
                                                               ▲          ├─▶ track  (MLflow: a view)
                                                            devices       └─▶ review ─▶ cli
 
+When the search has ended, a `race` of its best follows, and a `final` score: stages of the study, with trials like any others.
 A `worker` is one device at work on one study; `devices` chooses the study, for every device of a host; `sweep` keeps the disk.
 Importing this package loads nothing else; `tuner.trial` holds the words.
 """

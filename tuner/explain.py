@@ -47,6 +47,9 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
         meaning["caution"] = "; ".join(told)
     packing = Packing(space)
     lanes = planned(packing)
+    if spec.final.finalists:
+        last = "trained on train and validation" if spec.final.refit else "trained once more"
+        meaning["final race"] = f"{spec.final.finalists} finalists on {spec.final.seeds} new seeds, the winner {last} and scored"
     meaning["training"] = (
         f"up to {lanes} trials at a time in one graph" if lanes else f"one trial at a time{_because(packing.refusal)}"
     )

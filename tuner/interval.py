@@ -23,11 +23,11 @@ Shapes: F finalists, S seeds, N rows. All intervals are for 95 %. The noise betw
 """
 
 from collections.abc import Callable, Collection
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 RISK = 0.05
 FIRST_LOOK = 3  # seeds of each finalist before one can be dropped; the t of two differences says next to nothing
@@ -52,7 +52,7 @@ def _around(x_S: Numbers, below: float, above: float) -> Interval:
     S = len(x_S)
     error = float(x_S.std(ddof=1)) / S**0.5
     mean = float(x_S.mean())
-    return mean - float(stdtrit(S - 1, 1 - below)) * error, mean + float(stdtrit(S - 1, 1 - above)) * error
+    return mean - _student(1 - below, S - 1) * error, mean + _student(1 - above, S - 1) * error
 
 
 def is_worse(x_S: Numbers, than_S: Numbers, risk: float, *, maximise: bool) -> bool:
@@ -60,7 +60,7 @@ def is_worse(x_S: Numbers, than_S: Numbers, risk: float, *, maximise: bool) -> b
     S = len(x_S)
     ahead_S = than_S - x_S if maximise else x_S - than_S
     error = float(ahead_S.std(ddof=1)) / S**0.5
-    return bool(error > 0 and float(ahead_S.mean()) / error > float(stdtrit(S - 1, 1 - risk)))
+    return bool(error > 0 and float(ahead_S.mean()) / error > _student(1 - risk, S - 1))
 
 
 def tied(x_FS: Numbers, *, maximise: bool) -> list[int]:
@@ -107,7 +107,7 @@ def of_scores(x: float, around_x: Interval, y: float, around_y: Interval) -> Int
 
 def of_share(share: float, rows: float) -> Interval:
     """Of the share behind the one that was found among so many rows."""
-    z2 = float(ndtri(1 - RISK / 2)) ** 2
+    z2 = NormalDist().inv_cdf(1 - RISK / 2) ** 2
     centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     reach = (z2 * (share * (1 - share) / rows + z2 / (4 * rows**2))) ** 0.5 / (1 + z2 / rows)
     return max(0.0, centre - reach), min(1.0, centre + reach)
@@ -119,3 +119,10 @@ def of_rows(metric: Callable[[NDArray[Any]], float], rows: int) -> Interval:
     found = [metric(rng.integers(0, rows, rows)) for _ in range(RESAMPLED)]
     low, high = np.nanquantile(found, [RISK / 2, 1 - RISK / 2])
     return float(low), float(high)
+
+
+def _student(share: float, freedom: int) -> float:
+    """The quantile of Student's t."""
+    from scipy.special import stdtrit  # noqa: PLC0415 — loads for 0.2 s, and a worker without a race does without
+
+    return float(stdtrit(freedom, share))

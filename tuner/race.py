@@ -47,8 +47,8 @@ DROPPED = "cannot win the race any more"
 class Finalist:
     """A configuration in the race: its trial of the search with its value there, and how it did on fresh seeds.
 
-    `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `interval` is for 95 %, and None
-    for fewer than two results.
+    `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `reason` is what is known of a
+    failure. `interval` is for 95 %, and None for fewer than two results.
     """
 
     trial: int
@@ -56,6 +56,7 @@ class Finalist:
     params: Params
     values: Sequence[float]
     fate: str
+    reason: str
     interval: Interval | None
 
     @property
@@ -123,20 +124,27 @@ class Race:
         return [self._racing[place] for place in places]
 
     def finalists(self) -> list[Finalist]:
-        """All of them, the winner first, then by their means; those that failed last."""
+        """All of them: the winner, the others by their means, those that were dropped, those that failed."""
         sign = -1 if self._maximise else 1
         found = [self._finalist(f) for f in range(self.F)]
-        order = {"winner": 0, "failed": 2}
+        order = {"winner": 0, "dropped": 2, "failed": 3}
         return sorted(found, key=lambda one: (order.get(one.fate, 1), math.inf if one.mean is None else sign * one.mean))
 
     def _finalist(self, f: int) -> Finalist:
-        facts, values = self.study.facts, self.values[f][~np.isnan(self.values[f])]
-        known = len(values) > 1
-        around = interval.of_mean(values) if known else None
+        runs, values = self.of(f), self.values[f][~np.isnan(self.values[f])]
+        around = interval.of_mean(values) if len(values) > 1 else None
         fate = self._out(f) or ("tie" if f in self._best else "behind" if self._best else "racing")
         if f == self.winner:
             fate, around = "winner", interval.of_winner(values, self.F, maximise=self._maximise)
-        return Finalist(facts["finalists"][f], facts["searched"][f], self.of(f)[0].params or {}, values.tolist(), fate, around)
+        return Finalist(
+            trial=self.study.facts["finalists"][f],
+            searched=self.study.facts["searched"][f],
+            params=runs[0].params or {},
+            values=values.tolist(),
+            fate=fate,
+            reason=next((row.message for row in runs if row.state is State.FAILED), ""),
+            interval=around,
+        )
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class PrunerSpec(Frozen):
 
 
 class BudgetSpec(Frozen):
-    """`budget = 60` or `[budget]`: the study ends when the first of these is reached."""
+    """`budget = 60` or `[budget]`: the search ends when the first of these is reached; the race that follows is not counted."""
 
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 50
     hours: Annotated[float, Field(gt=0, le=24 * 365)] | None = None

@@ -20,7 +20,7 @@ def lines(found: Result | None) -> list[str]:
 def reached(one: Finalist) -> str:
     """How a finalist did in the race and in the search."""
     if one.mean is None or one.interval is None:
-        return f"{one.fate}; {number(one.searched)} in the search"
+        return f"{number(one.searched)} in the search{f', {one.reason} in the race' if one.reason else ''}"
     low, high = one.interval
     around = f"{number(one.mean)} (95 %: {number(low)} to {number(high)})"
     return f"{around}, the mean of {len(one.values)} seeds; {number(one.searched)} in the search"

@@ -313,7 +313,8 @@ def _leader(row: "Row", study: "Study", one: "Finalist | None", found: "Result |
 
 
 def _finalist(one: "Finalist") -> dict[str, Any]:
-    return {"trial": one.trial, "fate": one.fate, "mean": one.mean, "interval": one.interval, "values": list(one.values)}
+    told = {"trial": one.trial, "fate": one.fate, "mean": one.mean, "interval": one.interval, "values": list(one.values)}
+    return {**told, **({"reason": one.reason} if one.reason else {})}
 
 
 def _score(score: "Score") -> dict[str, Any]:

@@ -111,8 +111,8 @@ def cancel(name: Name, db: Db = HOME) -> None:
     with places.store(db) as tables:
         study = tables.study(name)
         tables.cancel(study, "cancelled by a person")
-        cancelled = tables.counts(study)[State.CANCELLED]
-    say(f"{name}: {cancelled} of {study.trials} trials cancelled; `tuner extend` gives it new ones")
+        cancelled = sum(tables.counts(stage)[State.CANCELLED] for stage in (study, *tables.stages(study)))
+    say(f"{name}: {cancelled} trials cancelled; `tuner extend` gives it new ones")
 
 
 @app.command()
@@ -127,7 +127,7 @@ def priority(
 
 @app.command()
 def extend(name: Name, trials: Annotated[int, typer.Option("--trials", min=1, help="How many more.")], db: Db = HOME) -> None:
-    """Give a study more trials.
+    """Give a study more trials; its race, if it has one, is run anew after them.
 
     Workers go on with it; without any, `tuner run` with its file does.
     """

@@ -8,7 +8,7 @@ In a notebook::
     tuner.review.plot(review, "history").parts["history"]
     tuner.review.compare(review, tuner.review.study("digits-wide")).differences
 
-`results` holds what was found, `plots` and `looks` draw it, `page` writes the report.
+`results` holds what was found, `plots` and `looks` draw it, `page` writes the report in `markup`.
 """
 
 from tuner.review.page import file_name, render, report

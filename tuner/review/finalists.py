@@ -99,7 +99,8 @@ def stills(lines: Sequence[Line], metric: str) -> Axes:
     for mark in _marks(lines):
         hollow: dict[str, Any] = {"ec": mark.colour, "fc": "none"} if mark.moving == "circle-open" else {"color": mark.colour}
         x, y = [x for x, _ in mark.at], [y for _, y in mark.at]
-        axes.scatter(x, y, s=60, marker=mark.still, **hollow, label=mark.name, zorder=3)
+        size = 200 if mark.still == "|" else 60
+        axes.scatter(x, y, s=size, marker=mark.still, **hollow, label=mark.name, linewidths=1.5, zorder=3)
     axes.set(xlabel=metric, ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))

@@ -181,7 +181,8 @@ def _finalist(one: Finalist, found: Result) -> list[str]:
     low, high = one.interval or (None, None)
     score = found.score.value if found.score is not None and one.fate == "winner" else None
     values = [_value(value) for value in (one.searched, one.mean, low, high)]
-    return [str(one.trial), *values, str(len(one.values)), _value(score), one.fate]
+    place = f"{one.fate}: {one.reason}" if one.reason else one.fate
+    return [str(one.trial), *values, str(len(one.values)), _value(score), place]
 
 
 def _figures(figures: Totals) -> Markup:
@@ -201,7 +202,8 @@ def _caveats(review: Review) -> Markup:
     says = [
         "A value is that of a trial's best epoch on the validation split, and the best trial was chosen by it: it is optimistic. "
         "Expect less on new data.",
-        "Each configuration was trained once, with one seed. Differences as small as those between two seeds mean nothing.",
+        "In the search each configuration was trained once, with one seed. Differences as small as those between two seeds mean "
+        "nothing.",
         "The test split was not used."
         if not looks
         else f"The test split was used {'once' if looks == 1 else f'{looks} times'}, for the score of the race's winner."
