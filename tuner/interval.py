@@ -94,7 +94,7 @@ def of_difference(x_S: Numbers, y_S: Numbers, finalists: tuple[int, int], *, max
     freedom = error**2 / (x_error**2 / (len(x_S) - 1) + y_error**2 / (len(y_S) - 1))
     low, high = finalists if maximise else finalists[::-1]
     ahead = float(x_S.mean() - y_S.mean())
-    below, above = (float(stdtrit(freedom, 1 - RISK / 2 / count)) * error**0.5 for count in (low, high))
+    below, above = (_student(1 - RISK / 2 / count, freedom) * error**0.5 for count in (low, high))
     return ahead - below, ahead + above
 
 
@@ -121,7 +121,7 @@ def of_rows(metric: Callable[[NDArray[Any]], float], rows: int) -> Interval:
     return float(low), float(high)
 
 
-def _student(share: float, freedom: int) -> float:
+def _student(share: float, freedom: float) -> float:
     """The quantile of Student's t."""
     from scipy.special import stdtrit  # noqa: PLC0415 — loads for 0.2 s, and a worker without a race does without
 
