@@ -51,8 +51,8 @@ def _row(number: int, one: Past, value: float) -> Row:
 def raced(values: Sequence[float], *, finalists: int = 2, trial: int = 0, score: Score | None = None) -> Result:
     """A race that this trial won with these values, against others that were far behind."""
     x = np.array(values)
-    winner = Finalist(trial, 0.9, {"width": 8}, list(values), "winner", interval.of_winner(x, finalists, maximise=True))
-    others = [Finalist(trial + 1 + i, 0.8, {"width": 9}, [0.1], "dropped", None) for i in range(finalists - 1)]
+    winner = Finalist(trial, 0.9, {"width": 8}, list(values), "winner", "", interval.of_winner(x, finalists, maximise=True))
+    others = [Finalist(trial + 1 + i, 0.8, {"width": 9}, [0.1], "dropped", "", None) for i in range(finalists - 1)]
     return Result("val_accuracy", 2, len(values), len(values), [winner, *others], score, int(score is not None), over=True)
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "pandas", "sklearn", "plotly", "matplotlib", "pydantic"}
 DOORS = {
     "optuna": {"tuner/search.py", "tuner/review"},
+    "optuna_dashboard": {"tuner/review/mirror.py"},
     "sqlalchemy": {"tuner/store", "tuner/migrations"},
     "alembic": {"tuner/migrations"},
     "mlflow": {"tuner/track"},

@@ -8,7 +8,7 @@ Exit codes: 0 done; 1 the service cannot go on; 2 bad input, nothing was created
     places   where databases, folders and data are: the only place that reads the environment
     given    a study file, checked
     studies  run, launch, steer, delete           look    what is there, and how it is
-    serve    worker, track, ui, migrate               findings compare, tune-more
+    serve    worker, track, ui, dashboard, migrate    findings compare, tune-more
 """
 
 import sys

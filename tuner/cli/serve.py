@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from tuner.cli import places
-from tuner.cli.shell import HOME, AllowCode, Db, Home, app, complain, out, say
+from tuner.cli.shell import HOME, AllowCode, Db, Home, Name, app, complain, out, say
 from tuner.errors import BadInput
 
 DRAIN = 20.0  # seconds in which a worker saves what runs when it is asked to stop
@@ -115,6 +116,26 @@ def ui(
         raise typer.Exit(server.wait())
     except KeyboardInterrupt:
         server.wait()
+
+
+@app.command()
+def dashboard(
+    name: Name,
+    db: Db = HOME,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On which port of this machine.")] = 8080,
+) -> None:
+    """Serve optuna-dashboard on a copy of a study, as it is now; Ctrl-C ends it.
+
+    What is changed there does not change the study.
+    """
+    from tuner.review import mirror, open_study
+
+    with places.store(db) as tables:
+        review = open_study(tables, name)
+    with mirror.server(review, port) as server:
+        out.print(f"optuna-dashboard: http://{mirror.HOST}:{port}", soft_wrap=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _log() -> None:
