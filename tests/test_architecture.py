@@ -15,6 +15,7 @@ HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "pandas", "skl
 DOORS = {
     "optuna": {"tuner/search.py", "tuner/review"},
     "optuna_dashboard": {"tuner/review/mirror.py"},
+    "tensorboard": {"tuner/review/board.py"},
     "sqlalchemy": {"tuner/store", "tuner/migrations"},
     "alembic": {"tuner/migrations"},
     "mlflow": {"tuner/track"},

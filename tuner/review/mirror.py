@@ -1,5 +1,6 @@
 """optuna-dashboard on a mirror of a study: a copy in memory, which the page may change without changing the study."""
 
+import warnings
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna.study
@@ -16,7 +17,11 @@ def mirror(review: Review) -> InMemoryStorage:
     """The study with all trials as Optuna stores it, as of when it was read."""
     storage = InMemoryStorage()
     found = review.optuna
-    optuna.study.create_study(storage=storage, study_name=found.study_name, direction=found.direction).add_trials(found.trials)
+    copy = optuna.study.create_study(storage=storage, study_name=found.study_name, direction=found.direction)
+    copy.add_trials(found.trials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names of metrics are experimental
+        copy.set_metric_names([review.study.spec.objective.metric])
     return storage
 
 
