@@ -1,16 +1,25 @@
 """Two studies of one question: what is set side by side, and when a difference is called more than chance."""
 
 import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.histories import Past, history, raced, scored
+from tests.test_review import ended
 from tuner import interval
 from tuner import review as reviews
+from tuner.cli import app
 from tuner.errors import BadInput
 from tuner.review import Review, beside
+from tuner.spec import parse
+from tuner.store import Store
 from tuner.trial import State
 
 SEEDS = [0.901, 0.905, 0.898, 0.902, 0.904]
@@ -112,7 +121,7 @@ def test_studies_of_different_questions_are_refused(changes: dict[str, Any], pro
         reviews.compare(searched("a", [0.9]), searched(**{"name": "b", "values": [0.8], **changes}))
 
 
-def test_the_page_has_every_plot_and_what_a_program_reads_is_json(tmp_path: Any) -> None:
+def test_the_page_has_every_plot_and_what_a_program_reads_is_json(tmp_path: Path) -> None:
     a = searched("a & b", [0.5, 0.9], race=raced(SEEDS, score=scored(0.9, 0.88, 0.92)))
     found = reviews.compare(a, searched("<b>", [0.8, 0.85]))
     page = beside.write(found, tmp_path).read_text()
@@ -124,3 +133,70 @@ def test_the_page_has_every_plot_and_what_a_program_reads_is_json(tmp_path: Any)
     told = json.loads(json.dumps(beside.told(found)))
     assert told["studies"][0]["race"]["values"] == SEEDS
     assert told["differences"] == []
+
+
+# The commands ------------------------------------------------------------
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """A folder with two studies, `a` and `b`, the later trials of which are the better ones."""
+    tables = Store(f"sqlite:///{tmp_path / 'tuner.db'}")
+    tables.migrate()
+    for name in ("a", "b"):
+        ended(tables, *((State.COMPLETE, 0.5 + 0.01 * i) for i in range(24)), name=name)
+    tables.close()
+    return tmp_path
+
+
+def said(folder: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(app, [*arguments, "--db", str(folder)], env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_compare_prints_both_and_writes_a_page(studies: Path) -> None:
+    text = said(studies, "compare", "a", "b", "--out", str(studies / "page"))
+    assert "0.73 (trial 23)" in text
+    assert "budget" not in text  # the files say the same
+    assert (studies / "page" / "compare.html").exists()
+    told = json.loads(said(studies, "compare", "a", "b", "--json"))
+    assert [one["study"] for one in told["studies"]] == ["a", "b"]
+
+
+def test_tune_more_prints_what_it_suggests_and_writes_a_study_that_nobody_has(studies: Path) -> None:
+    target = studies / "next.toml"
+    text = said(studies, "tune-more", "a", "--out", str(target))
+    assert "- search 48 trials instead of 24" in text
+    spec = parse(tomllib.loads(target.read_text()))
+    assert (spec.name, spec.budget.trials, spec.enqueue[0]["width"]) == ("next", 48, 24)
+    told = json.loads(said(studies, "tune-more", "a", "--json"))
+    assert all(one["evidence"] for one in told["suggestions"])
+    for taken, problem in (
+        (target, "is there already"),
+        (studies / "b.toml", "a study 'b'"),
+        (studies / "no" / "x.toml", "no folder"),
+    ):
+        with pytest.raises(BadInput, match=problem):
+            said(studies, "tune-more", "a", "--out", str(taken))
+
+
+def test_an_extra_that_is_missing_is_told_with_how_to_install_it(studies: Path) -> None:
+    code = """
+import sys
+from tuner.cli import main
+sys.modules.update(optuna_dashboard=None, tensorboard=None)
+for command in (["dashboard", "a"], ["report", "a", "--tensorboard", "x"]):
+    sys.argv[1:] = [*command, "--db", {folder!r}]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code)
+"""
+    arguments = [sys.executable, "-c", code.format(folder=str(studies))]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout == "2\n2\n", done.stderr
+    assert done.stderr.splitlines() == [
+        "tuner: optuna-dashboard is not installed: pip install 'keras-lanes-tuner[dashboard]'",
+        "tuner: TensorBoard is not installed: pip install 'keras-lanes-tuner[tensorboard]'",
+    ]

@@ -262,8 +262,8 @@ def report(
         else:
             try:
                 from tuner.review import board
-            except ModuleNotFoundError as error:
-                raise BadInput(f"{error.name} is not installed: pip install 'keras-lanes-tuner[tensorboard]'") from None
+            except ModuleNotFoundError:
+                raise BadInput("TensorBoard is not installed: pip install 'keras-lanes-tuner[tensorboard]'") from None
             written = board.export(review.load(tables, study), tensorboard)
         out.print(Text(str(written)), soft_wrap=True)
 
