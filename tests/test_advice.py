@@ -169,6 +169,14 @@ def test_a_search_that_was_still_finding_wants_more_trials_and_one_that_had_foun
     assert searching(steady, race=raced([0.7, 0.71, 0.69])).keys().isdisjoint({"budget.trials", "budget.patience"})
 
 
+def test_of_a_study_that_ended_early_the_number_of_trials_is_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    course = [Past(drawn(rng), [0.01 * i]) for i in range(60)]
+    review = history([*course, *[Past({}, [0.0], State.CANCELLED)] * 40], search=SEARCH, train={"epochs": 1})
+    assert "budget.trials" not in found(review)
+    assert "60 of 100 trials have come to their end: their number is not judged" in advise(review).notes
+
+
 # The file ------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ from tuner.errors import BadInput
 from tuner.review import toml
 from tuner.review.results import Review
 from tuner.review.versus import curve
-from tuner.spec import Choice, Fixed, FloatRange, IntRange, Parameter, StudySpec, parse
+from tuner.spec import MAX_TRIALS, Choice, Fixed, FloatRange, IntRange, Parameter, StudySpec, parse
 from tuner.store import Row
 from tuner.trial import Params, State, Value
 
@@ -178,7 +178,8 @@ class _Findings:
             return None
         left = parameter.model_copy(update={"choice": tuple(c for c in parameter.choice if c not in worse)})
         lie = "; ".join(
-            f"{c}: median place {at:g} of {len(values)} in {m} trials (p = {p:.1g})" for c, (p, at, m) in worse.items()
+            f"{toml.value(choice)}: median place {at:g} of {len(values)} in {m} trials (p = {p:.1g})"
+            for choice, (p, at, m) in worse.items()
         )
         says = f"drop {', '.join(map(toml.value, worse))} from {name}"
         return Suggestion(f"search.{name}", says, f"none among the best {len(best)}; {lie}", left)
@@ -240,12 +241,15 @@ class _Findings:
         """Too few or too many of them."""
         bests = [-math.inf if step.best is None else self._sign * step.best for step in curve(self.review)]
         n, last = len(bests), len(bests) // 4
+        if n < len(self.review.rows):
+            self.notes.append(f"{n} of {len(self.review.rows)} trials have come to their end: their number is not judged")
+            return
         (late, p), (luck, known) = self._late(), self._luck
         gain, k = bests[-1] - bests[-last - 1], len(self._top)
         better = [i for i in range(n) if bests[i] > (bests[i - 1] if i else -math.inf)]
         longest = max((b - a for a, b in pairwise(better)), default=0)
         enough = max(last, 2 * longest)
-        if p <= RISK and gain > luck:
+        if p <= RISK and math.inf > gain > luck and 2 * n <= MAX_TRIALS:
             lie = (
                 f"of the best {k} trials {late} came in the last quarter (p = {p:.1g}), which gained {gain:.2g}; "
                 f"more than the {luck:.2g} {known}"
