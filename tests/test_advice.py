@@ -79,6 +79,18 @@ def test_a_bound_that_cannot_be_passed_is_told_and_not_widened() -> None:
     assert any(note.startswith("dropout: ") and note.endswith("but nothing beyond 0 is allowed") for note in said.notes)
 
 
+@pytest.mark.parametrize(
+    ("listed", "sign", "wider"),
+    [([16, 32, 64], 1, (16, 32, 64, 128)), ([16, 32, 64], -1, (8, 16, 32, 64)), ([10, 20, 30, 40], 1, (10, 20, 30, 40, 50))],
+)
+def test_a_list_of_numbers_gets_one_more_at_the_end_that_was_hit(listed: list[int], sign: int, wider: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [int(rng.choice(listed)) for _ in range(80)]
+    past = [Past(drawn(rng) | {"batch_size": size}, [sign * 0.01 * size + float(rng.normal(0, 0.01))]) for size in sizes]
+    review = history(past, search=SEARCH | {"batch_size": listed}, train={"epochs": 1})
+    assert values(found(review)["search.batch_size"]) == wider
+
+
 def test_a_range_that_is_good_in_one_part_is_narrowed_to_it() -> None:
     review = searched(lambda p: -0.2 * (rate(p) + 2.4) ** 2, trials=200)
     change = found(review)["search.learning_rate"]

@@ -5,7 +5,7 @@ a study together (Bonferroni). The best trials are compared with the other ones 
 and not with an even spread: samplers gather where it was good early, whether it is or not. With n trials, k of them the best:
 
     widen    most of the best lie in the outermost tenth of a range, where m of all lie: hypergeometric tail. The new end lies
-             half the range farther on its scale, or as near to that as is allowed.
+             half the range farther on its scale, or as near to that as is allowed. A list of numbers gets one more at its end.
     narrow   the best lie within a part of a range that holds m of all. Of all ways to choose k of n in their order, so many lie
              within m neighbours: (n - m + 1) C(m-1, k-1) + C(m-1, k). The new ends are one mean gap of the best farther out.
     drop     the trials with a value of a choice rank below the others: Mann and Whitney 1947. None of the best has it.
@@ -116,7 +116,7 @@ class _Findings:
     def _changed(self, name: str, parameter: Parameter, risk: float) -> Suggestion | None:
         match parameter:
             case Choice():
-                return self._drop(name, parameter, risk)
+                return self._lengthen(name, parameter, risk) or self._drop(name, parameter, risk)
             case IntRange() | FloatRange():
                 return self._widen(name, parameter, risk) or self._narrow(name, parameter, risk)
         return None
@@ -134,19 +134,31 @@ class _Findings:
 
     def _widen(self, name: str, parameter: Numeric, risk: float) -> Suggestion | None:
         places, k = self._places(name, parameter)
-        for upper in (True, False):
+        for upper, side, end in ((True, "upper", _ends(parameter)[1]), (False, "lower", _ends(parameter)[0])):
             near = [place >= 1 - EDGE if upper else place <= EDGE for place in places]
-            hits, m, n = sum(near[:k]), sum(near), len(near)
-            p = float(stats.hypergeom.sf(hits - 1, n, m, k))
-            if 2 * hits <= k or p > risk:
-                continue
-            side, end = ("upper", _ends(parameter)[1]) if upper else ("lower", _ends(parameter)[0])
-            lie = f"{hits} of the best {k} lie in the {side} tenth, of the other {n - k} trials {m - hits} (p = {p:.1g})"
-            wider = next((w for w in _wider(parameter, upper=upper) if _allowed(self.spec, name, w)), None)
-            if wider is None:
-                self.notes.append(f"{name}: {lie}, but nothing beyond {end:g} is allowed")
-                return None
-            return Suggestion(f"search.{name}", f"widen {name} to {toml.entry(wider)}: its {side} end was hit", lie, wider)
+            if lie := _gathered(near, k, f"lie in the {side} tenth", risk):
+                return self._beyond(name, f"{side} end", end, lie, _wider(parameter, upper=upper))
+        return None
+
+    def _lengthen(self, name: str, parameter: Choice, risk: float) -> Suggestion | None:
+        """The same for a list of numbers: one more beyond its end."""
+        if not _is_list_of_numbers(parameter):
+            return None
+        values = self._values(name, [*self._complete, *self._others])
+        ordered, k = sorted(map(float, parameter.choice)), _best(len(self._with(name, self._complete)))
+        for upper, line in ((True, ordered), (False, ordered[::-1])):
+            end = line[-1]
+            if lie := _gathered([value == end for value in values], k, f"have {end:g}", risk):
+                return self._beyond(name, "largest" if upper else "smallest", end, lie, _longer(parameter, line))
+        return None
+
+    def _beyond(self, name: str, side: str, end: float, lie: str, wider: Iterator[Parameter]) -> Suggestion | None:
+        """The first that is allowed; a note when there is none."""
+        for parameter in wider:
+            if _allowed(self.spec, name, parameter):
+                says = f"widen {name} to {toml.entry(parameter)}: its {side} was hit"
+                return Suggestion(f"search.{name}", says, lie, parameter)
+        self.notes.append(f"{name}: {lie}, but nothing beyond {end:g} is allowed")
         return None
 
     def _narrow(self, name: str, parameter: Numeric, risk: float) -> Suggestion | None:
@@ -268,7 +280,17 @@ class _Findings:
 
 
 def _tests(parameter: Parameter) -> int:
-    return len(parameter.choice) if isinstance(parameter, Choice) else 3
+    """How many ways there are to be wrong about it."""
+    return len(parameter.choice) + 2 * _is_list_of_numbers(parameter) if isinstance(parameter, Choice) else 3
+
+
+def _gathered(near: Sequence[bool], k: int, where: str, risk: float) -> str:
+    """In words that most of the best `k` are near, if that is more than chance; empty if not."""
+    hits, m, n = sum(near[:k]), sum(near), len(near)
+    p = float(stats.hypergeom.sf(hits - 1, n, m, k))
+    if 2 * hits <= k or p > risk:
+        return ""
+    return f"{hits} of the best {k} {where}, of the other {n - k} trials {m - hits} (p = {p:.1g})"
 
 
 def _short(value: Value) -> str:
@@ -309,6 +331,21 @@ def _wider(parameter: Numeric, *, upper: bool) -> Iterator[Numeric]:
         found = _between(parameter, 0.0, 1 + share) if upper else _between(parameter, -share, 1.0)
         if found is not None and _ends(found) != _ends(parameter):
             yield found
+
+
+def _is_list_of_numbers(parameter: Choice) -> bool:
+    return len(parameter.choice) > 2 and all(type(choice) in (int, float) for choice in parameter.choice)
+
+
+def _longer(parameter: Choice, line: Sequence[float]) -> Iterator[Choice]:
+    """The choice with a number more behind the end of `line`, its numbers in order: by their ratio, else by their distance."""
+    ratio = line[-1] / line[-2] if line[-2] else 0.0
+    even = all(b == a * ratio for a, b in pairwise(line))
+    further = line[-1] * ratio if even else 2 * line[-1] - line[-2]
+    whole = all(type(choice) is int for choice in parameter.choice)
+    if not whole or further == int(further):
+        choices = (*parameter.choice, int(further) if whole else further)
+        yield parameter.model_copy(update={"choice": tuple(sorted(choices, key=float))})
 
 
 def _between(parameter: Numeric, low: float, high: float) -> Numeric | None:
