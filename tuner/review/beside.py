@@ -1,7 +1,7 @@
 """What `versus` finds, for people and programs: lines of text, JSON, and a page with plots."""
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tuner.review.versus import Comparison, Side
 
 NOTHING = "–"
 COLOURS = (BLUE, ORANGE)
+TITLES = {"race": "Winners on fresh seeds", "trials": "Best so far by trials", "seconds": "Best so far by seconds of training"}
 EFFORTS = {"trials": "trials that have ended", "seconds": "seconds of training"}
 
 Facts = list[tuple[str, str, str]]
@@ -27,18 +28,19 @@ Facts = list[tuple[str, str, str]]
 
 def facts(found: Comparison) -> Facts:
     """How far both have come and how good their best is."""
-    lines = [
-        ("trials", *(f"{side.curve[-1].trials} ended, {len(side.review.ranked)} complete" for side in found.sides)),
-        ("training", *(f"{side.curve[-1].seconds:.4g} s" for side in found.sides)),
-        ("best in the search", *(f"{verdict.number(side.best.value)} (trial {side.best.row.number})" for side in found.sides)),
-        ("final race", *(_raced(side.winner) for side in found.sides)),
-        ("test split", *(_scored(side) for side in found.sides)),
-    ]
-    lines += [
-        (f"best after {verdict.number(equal.amount)} {equal.of}", *(_number(value) for value in equal.values))
-        for equal in found.equal
-    ]
-    return [(name, a, b) for name, a, b in lines]
+    says: dict[str, Callable[[Side], str]] = {
+        "trials": lambda side: f"{side.curve[-1].trials} ended, {len(side.review.ranked)} complete",
+        "training": lambda side: f"{verdict.number(side.curve[-1].seconds)} s",
+        "best in the search": lambda side: f"{verdict.number(side.best.value)} (trial {side.best.row.number})",
+        "final race": lambda side: _raced(side.winner),
+        "test split": _scored,
+    }
+    first, second = found.sides
+    lines = [(name, say(first), say(second)) for name, say in says.items()]
+    for equal in found.equal:
+        a, b = map(_number, equal.values)
+        lines.append((f"best after {verdict.number(equal.amount)} {equal.of}", a, b))
+    return lines
 
 
 def _raced(winner: Finalist | None) -> str:
@@ -129,7 +131,10 @@ def _title(found: Comparison) -> str:
 
 def _body(found: Comparison) -> Markup:
     head = ["", *(side.name for side in found.sides)]
-    drawn = {name: looks.dress(made, POLISHES.get(name, looks.contrast)) for name, made in _drawn(found, still=False).items()}
+    drawn = {
+        name: looks.dress(made, looks.choices if name == "race" else looks.contrast)
+        for name, made in _drawn(found, still=False).items()
+    }
     plots = [
         join([tag("h3", TITLES[name]), figure(name, made, f"{TITLES[name]}, {found.metric}")]) for name, made in drawn.items()
     ]
@@ -146,9 +151,6 @@ def _body(found: Comparison) -> Markup:
 
 
 # The drawings ------------------------------------------------------------
-
-TITLES = {"race": "Winners on fresh seeds", "trials": "Best so far by trials", "seconds": "Best so far by seconds of training"}
-POLISHES = {"race": looks.choices}
 
 
 def _drawn(found: Comparison, *, still: bool) -> Mapping[str, Any]:

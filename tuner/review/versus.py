@@ -99,7 +99,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two studies of one question. `settings` are what their files say otherwise: key → what stands in each, None for nothing."""
+    """Two studies of one question."""
 
     sides: tuple[Side, Side]
 
