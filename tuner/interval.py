@@ -14,6 +14,10 @@ Shapes: F finalists, S seeds, N rows. All intervals are for 95 %. The noise betw
                            algorithms for minimizing cross validation error", with its risk shared out evenly among opponents and
                            looks (Bonferroni): the truly best finalist is dropped with a probability of at most `RISK`. Races with
                            Hoeffding's bound (Maron and Moore 1994) need hundreds of seeds to drop anybody.
+    two winners            Welch 1947: the difference of two means of different spread. Each winner may be good by luck, so the
+                           end of the interval that its luck would put wrong gets the share 1/F of the risk.
+    two scores             From the interval of each, Zou and Donner 2008, "Construction of confidence limits about effect
+                           measures: a general approach". On common rows the interval is wider than it need be.
     a share of N rows      Wilson 1927.
     another metric         Percentiles of the metric on resampled rows, Efron 1979.
 """
@@ -81,6 +85,26 @@ def hopeless(x_FS: Numbers, racing: Collection[int], *, maximise: bool) -> list[
     return [f for f in racing if any(is_worse(seen_FS[f], seen_FS[other], risk, maximise=maximise) for other in racing)]
 
 
+def of_difference(x_S: Numbers, y_S: Numbers, finalists: tuple[int, int], *, maximise: bool) -> Interval | None:
+    """Of the mean behind `x_S` [S] less that behind `y_S` [S'], each the best of so many; None where neither has a spread."""
+    x_error, y_error = (float(z_S.var(ddof=1)) / len(z_S) for z_S in (x_S, y_S))
+    error = x_error + y_error
+    if not error:
+        return None
+    freedom = error**2 / (x_error**2 / (len(x_S) - 1) + y_error**2 / (len(y_S) - 1))
+    low, high = finalists if maximise else finalists[::-1]
+    ahead = float(x_S.mean() - y_S.mean())
+    below, above = (_student(1 - RISK / 2 / count, freedom) * error**0.5 for count in (low, high))
+    return ahead - below, ahead + above
+
+
+def of_scores(x: float, around_x: Interval, y: float, around_y: Interval) -> Interval:
+    """Of the value behind the score `x` less that behind `y`, of which the intervals are known."""
+    below = ((x - around_x[0]) ** 2 + (around_y[1] - y) ** 2) ** 0.5
+    above = ((around_x[1] - x) ** 2 + (y - around_y[0]) ** 2) ** 0.5
+    return x - y - below, x - y + above
+
+
 def of_share(share: float, rows: float) -> Interval:
     """Of the share behind the one that was found among so many rows."""
     z2 = NormalDist().inv_cdf(1 - RISK / 2) ** 2
@@ -97,7 +121,7 @@ def of_rows(metric: Callable[[NDArray[Any]], float], rows: int) -> Interval:
     return float(low), float(high)
 
 
-def _student(share: float, freedom: int) -> float:
+def _student(share: float, freedom: float) -> float:
     """The quantile of Student's t."""
     from scipy.special import stdtrit  # noqa: PLC0415 — loads for 0.2 s, and a worker without a race does without
 

@@ -278,14 +278,24 @@ def report(
     name: Name,
     db: Db = HOME,
     folder: Annotated[Path | None, typer.Option("--out", help="Where to write; default: NAME.report", metavar="FOLDER")] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="Write event files for TensorBoard there instead.", metavar="FOLDER")
+    ] = None,
 ) -> None:
-    """Write an HTML page with plots, and PNGs."""
+    """Write an HTML page with plots, and PNGs; or what TensorBoard reads."""
     from tuner import review
 
     with places.store(db) as tables:
         study = tables.study(name)
-        target = folder or Path(f"{review.file_name(name)}.report")
-        out.print(Text(str(review.report(tables, study, target))), soft_wrap=True)
+        if tensorboard is None:
+            written = review.report(tables, study, folder or Path(f"{review.file_name(name)}.report"))
+        else:
+            try:
+                from tuner.review import board
+            except ModuleNotFoundError:
+                raise BadInput("TensorBoard is not installed: pip install 'keras-lanes-tuner[tensorboard]'") from None
+            written = board.export(review.load(tables, study), tensorboard)
+        out.print(Text(str(written)), soft_wrap=True)
 
 
 @app.command()

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import places
-from tuner.cli.shell import HOME, AllowCode, Db, Home, app, complain, out, say
+from tuner.cli.shell import HOME, AllowCode, Db, Home, Name, app, complain, out, say
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -176,6 +176,26 @@ def ui(
     # By itself MLflow answers to whole ranges of addresses, and to names that only begin like one.
     command += ["--allowed-hosts", ",".join([f"127.0.0.1:{port}", f"localhost:{port}", *(known_as or [])])]
     os.execve(sys.executable, command, {**places.mlflow_environment(), "MLFLOW_BACKEND_STORE_URI": uri})
+
+
+@app.command()
+def dashboard(
+    name: Name,
+    db: Db = HOME,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On which port of this machine.")] = 8080,
+) -> None:
+    """Serve optuna-dashboard on a copy of a study, as it is now; Ctrl-C ends it.
+
+    What is changed there does not change the study.
+    """
+    from tuner.review import mirror, open_study
+
+    with places.store(db) as tables:
+        review = open_study(tables, name)
+    with mirror.server(review, port) as server:
+        out.print(f"optuna-dashboard: http://{mirror.HOST}:{port}", soft_wrap=True)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _log() -> None:

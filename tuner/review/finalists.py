@@ -48,10 +48,11 @@ def draw(review: Review, *, still: bool) -> Mapping[str, Any]:
     """The picture as Matplotlib's axes or as Plotly's figure."""
     assert review.race is not None  # else it lacks something
     lines, metric = _lines(review.race), review.study.spec.objective.metric
-    return {"race": _still(lines, metric) if still else _moving(lines, metric)}
+    return {"race": stills(lines, metric) if still else moving(lines, metric)}
 
 
-def _moving(lines: Sequence[Line], metric: str) -> go.Figure:
+def moving(lines: Sequence[Line], metric: str) -> go.Figure:
+    """For a page."""
     places = list(range(len(lines)))
     figure = go.Figure(layout={"xaxis": {"title": metric}})
     figure.update_yaxes(tickvals=places, ticktext=[line.label for line in lines], range=[len(lines) - 0.5, -0.5], zeroline=False)
@@ -89,16 +90,17 @@ def _marks(lines: Sequence[Line]) -> list[Mark]:
     ]
 
 
-def _still(lines: Sequence[Line], metric: str) -> Axes:
+def stills(lines: Sequence[Line], metric: str) -> Axes:
+    """For a PNG file."""
     axes: Axes = plt.subplots(figsize=(8, 1.5 + 0.35 * len(lines)))[1]
     for place, line in enumerate(lines):
         if line.interval is not None:
             axes.plot(line.interval, [place, place], color=line.colour, linewidth=3, zorder=2)
     for mark in _marks(lines):
-        fill = "none" if mark.moving == "circle-open" else mark.colour
+        hollow: dict[str, Any] = {"ec": mark.colour, "fc": "none"} if mark.moving == "circle-open" else {"color": mark.colour}
         x, y = [x for x, _ in mark.at], [y for _, y in mark.at]
         size = 200 if mark.still == "|" else 60
-        axes.scatter(x, y, s=size, marker=mark.still, ec=mark.colour, fc=fill, label=mark.name, linewidths=1.5, zorder=3)
+        axes.scatter(x, y, s=size, marker=mark.still, **hollow, label=mark.name, linewidths=1.5, zorder=3)
     axes.set(xlabel=metric, ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
 
 
 class Markup(str):
@@ -49,3 +50,11 @@ def table(
     inside = tag("table", tag("thead", heads), tag("tbody", *lines), aria_label=caption)
     around = tag("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
     return join([tag("p", caption, class_="quiet"), around])  # a <caption> would be as wide as the table
+
+
+def figure(name: str, drawn: Any, alternative: str) -> Markup:
+    """The place of Plotly's figure and its data, written without a `<` that could end the script early."""
+    key = f"figure-{name}"
+    height = {"style": f"height: {drawn.layout.height}px"} if drawn.layout.height else {}
+    place = tag("div", class_="plot", role="img", aria_label=alternative, data_figure=key, **height)
+    return tag("div", place, tag("script", Markup(drawn.to_json()), type="application/json", id=key), class_="part")

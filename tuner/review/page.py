@@ -20,11 +20,12 @@ from tuner.owners import Folded, folded, is_owned, own, short
 from tuner.race import Finalist, Result
 from tuner.review.choices import Tally, compared, tallies
 from tuner.review.choices import own as own_of_choice
-from tuner.review.markup import Markup, join, pairs, section, table, tag
+from tuner.review.markup import Markup, figure, join, pairs, section, table, tag
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
-from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec
+from tuner.review.toml import study_file
+from tuner.spec import Choice, Fixed, FloatRange, IntRange
 from tuner.store import Row, Store, Study
 from tuner.trial import Params, State, Value
 
@@ -61,8 +62,13 @@ def file_name(name: str) -> str:
 def render(review: Review, *, at: float) -> str:
     """The whole page, as of the time `at`."""
     plots = {kind: plot(review, kind) for kind in KINDS}
+    return page(review.study.name, _body(review, plots, at))
+
+
+def page(title: str, body: Markup) -> str:
+    """A page that needs nothing else."""
     template = Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=html.escape(review.study.name), body=_body(review, plots, at), plotly=get_plotlyjs())
+    return template.substitute(title=html.escape(title), body=body, plotly=get_plotlyjs())
 
 
 # The sections ------------------------------------------------------------
@@ -281,22 +287,13 @@ def _kind(review: Review, kind: str, drawn: Plot) -> Markup:
     if drawn.missing:
         content = [tag("p", drawn.missing)]
     else:
-        figures = [_figure(review, kind, name, figure) for name, figure in drawn.parts.items()]
+        figures = [figure(name, part, _alternative(review, kind, name)) for name, part in drawn.parts.items()]
         around = "scroll sideways" if row.wide else "parts" if broad else "part"
         attributes = {"role": "region", "aria_label": row.title, "tabindex": "0"} if row.wide else {}
         note = [tag("p", drawn.note, class_="quiet")] if drawn.note else []
         content = [tag("p", row.caption, class_="quiet"), *note, tag("div", *figures, class_=around, **attributes)]
     key = f"plot-{kind}"
     return tag("section", tag("h3", row.title, id=key), *content, aria_labelledby=key, class_="broad" if broad else "narrow")
-
-
-def _figure(review: Review, kind: str, name: str, figure: Any) -> Markup:
-    """The place of a figure and its data; Plotly writes JSON without a `<` that could end the script early."""
-    key = f"figure-{name}"
-    data = Markup(figure.to_json())
-    height = {"style": f"height: {figure.layout.height}px"} if figure.layout.height else {}
-    place = tag("div", class_="plot", role="img", aria_label=_alternative(review, kind, name), data_figure=key, **height)
-    return tag("div", place, tag("script", data, type="application/json", id=key), class_="part")
 
 
 def _alternative(review: Review, kind: str, name: str) -> str:
@@ -446,29 +443,3 @@ def _duration(seconds: float) -> str:
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def study_file(spec: StudySpec) -> str:
-    """The study as a TOML file that asks the same question."""
-    raw = spec.model_dump(mode="json")
-    plain = {key: value for key, value in raw.items() if not isinstance(value, dict)}
-    tables = {key: value for key, value in raw.items() if isinstance(value, dict)}
-    lines = [*_assignments(plain)]
-    for key, entries in tables.items():
-        lines += ["", f"[{key}]", *_assignments(entries)]
-    return "\n".join(lines) + "\n"
-
-
-def _assignments(table: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
-
-
-def _toml(value: Any) -> str:
-    match value:
-        case dict():
-            return "{" + ", ".join(_assignments(value)) + "}"
-        case list():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return json.dumps(value)
