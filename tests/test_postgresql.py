@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -164,6 +165,15 @@ def test_a_database_without_tables_says_what_to_do(fresh: Store, postgresql: str
         connection.execute("UPDATE tuner.tuner_alembic_version SET version_num = '9999'")
     with pytest.raises(BadInput, match="the tables are at 9999"):
         fresh.check_version()
+
+
+def test_a_database_without_an_encoding_serves_as_well(postgresql: str) -> None:
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    plain = Store(urlsplit(postgresql)._replace(path="/plain").geturl())
+    plain.migrate()
+    assert plain.launch(study_spec(name="naïve"), 1, {}).name == plain.studies()[0].name == "naïve"
+    plain.close()
 
 
 def test_one_process_at_a_time_has_a_right_and_a_lost_session_gives_it_up(fresh: Store, postgresql: str) -> None:

@@ -23,6 +23,7 @@ POSTGRESQL_SESSION = {
 }
 POSTGRESQL_CONNECTION = {  # a host that is gone without a word is noticed within 20 s
     "application_name": "tuner",
+    "client_encoding": "utf8",  # in a database without an encoding everything would come back as bytes
     "connect_timeout": 10,
     "keepalives_idle": 5,
     "keepalives_interval": 5,
