@@ -304,10 +304,11 @@ def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: St
     store.enlist(Worker("a", "host", 1, 2.0, "gpu 0"), now=1000.0)
     store.enlist(Worker("b", "host", 3, 4.0), now=1000.0)
     claim(store, study, "a")
-    store.enlist(Worker("b", "host", 3, 4.0, message="quarantined"), now=1010.0)
+    store.enlist(Worker("b", "host", 3, 4.0, message="quarantined", engine="8 lanes"), now=1010.0)
     one, two = store.workers(now=1012.0)
     assert (one.worker.device, one.silence, one.trials) == ("gpu 0", 12.0, [("small", 0)])
-    assert (two.worker.message, two.silence, two.started, two.trials) == ("quarantined", 2.0, 1000.0, [])
+    assert (two.worker.message, two.worker.engine) == ("quarantined", "8 lanes")
+    assert (two.silence, two.started, two.trials) == (2.0, 1000.0, [])
     store.strike_off(now=1010.0 + 86_401)
     assert [sighting.worker.name for sighting in store.workers()] == ["a"]
     store.dismiss(one.worker)

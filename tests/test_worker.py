@@ -332,7 +332,9 @@ def test_a_child_of_many_lanes_ends_every_trial_once_and_the_same_the_next_time(
         search = {"width": {"int": [4, 12]}, "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
         spec = study_spec(name=name, sampler="tpe", pruner=pruner, budget=26, train={"epochs": 9}, search=search)
         study = tables.launch(spec, 26, {})
-        supervisor(tables, study, tmp_path / name, WIDE).work(lambda: None)
+        worker = supervisor(tables, study, tmp_path / name, WIDE)
+        worker.work(lambda: None)
+        assert worker.worker.engine == "4 engines of paper"
         rows = tables.trials(study)
         assert [(row.number, row.attempts, row.fence) for row in rows] == [(n, 1, 1) for n in range(26)]
         assert {row.state for row in rows} <= {State.COMPLETE, State.PRUNED}

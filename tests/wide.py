@@ -20,6 +20,9 @@ class Wide:
         self._inside: dict[int, Paper] = {}
         self._deadly: set[int] = set()
 
+    def __str__(self) -> str:
+        return f"{ROOM} engines of paper"
+
     @property
     def room(self) -> int:
         return ROOM - len(self._inside)

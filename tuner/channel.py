@@ -36,8 +36,8 @@ class Report:
     """What happened in the engine since the last verdict.
 
     With a `room` the child asks for so many trials, which should be able to train beside the trial `like` if there is one, and
-    for some more `soon`; with None it only wants to know which of its trials to stop. `unsaved` says why a checkpoint could not
-    be written, `unusable` why there can be no engine at all.
+    for some more `soon`; with None it only wants to know which of its trials to stop. `engine` says how it trains, `unsaved` why
+    a checkpoint could not be written, `unusable` why there can be no engine at all.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -46,6 +46,7 @@ class Report:
     room: int | None = None
     like: int | None = None
     soon: int = 0
+    engine: str = ""
     unsaved: str = ""
     unusable: str = ""
 
@@ -59,6 +60,7 @@ class Report:
             room=raw["room"],
             like=raw["like"],
             soon=raw["soon"],
+            engine=raw["engine"],
             unsaved=raw["unsaved"],
             unusable=raw["unusable"],
         )

@@ -79,7 +79,7 @@ class Session:
         self._inbox.exchange(self._save(list(self._saved)))
 
     def _asking(self, failed: list[Failed]) -> Report:
-        return Report(failed=failed, room=self._run.room, like=self._run.like, soon=self._run.soon)
+        return Report(failed=failed, room=self._run.room, like=self._run.like, soon=self._run.soon, engine=str(self._run))
 
     def _add(self, trial: Trial) -> Failed | None:
         try:

@@ -63,8 +63,8 @@ class Lanes:
         self._busy = self._seats = 0
 
     def __str__(self) -> str:
-        share = 100 * self._busy / max(1, self._seats)
-        return f"{self.K} lanes, {share:.1f} % of them busy, {self.traces} graphs"
+        share, sizes = 100 * self._busy / max(1, self._seats), sorted({pack.K for pack in self._packs.values()}) or [self.K]
+        return f"packs of {' and '.join(map(str, sizes))} lanes, {share:.1f} % of them busy, {self.traces} graphs"
 
     @property
     def traces(self) -> int:

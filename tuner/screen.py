@@ -182,14 +182,13 @@ def workers(seen: Sequence[Sighting]) -> RenderableType | None:
     """The workers, and when they were last seen."""
     if not seen:
         return None
-    table = _columns("worker", "device", "seen", "trials", "message")
+    table = _columns("worker", "device", "seen", "trials", "engine", "message")
     for one in seen:
         trials = ", ".join(f"{study} {number}" for study, number in one.trials[:MANY])
         more = f" and {len(one.trials) - MANY} more" if len(one.trials) > MANY else ""
         ago = Text(f"{_duration(one.silence)} ago", style="bold red" if one.silent else "")
-        table.add_row(
-            Text(one.worker.name), Text(one.worker.device), ago, Text(trials + more), Text(one.worker.message, style="red")
-        )
+        trouble, engine = Text(one.worker.message, style="red"), Text(one.worker.engine)
+        table.add_row(Text(one.worker.name), Text(one.worker.device), ago, Text(trials + more), engine, trouble)
     return table
 
 

@@ -373,6 +373,8 @@ class Supervisor:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
         if report.unsaved or report.checkpoints:
             self.worker = replace(self.worker, message=report.unsaved)
+        if report.engine:
+            self.worker = replace(self.worker, engine=report.engine)
         saved = {
             number: replace(checkpoint, path=self._folder / checkpoint.path.name)
             for number, checkpoint in report.checkpoints.items()

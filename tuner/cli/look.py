@@ -95,12 +95,14 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
     found = race.result(tables, study)
     failed = tables.trials(study, states=[State.FAILED])
     running = tables.trials(study, states=[State.RUNNING])
+    working = [seen.worker for seen in tables.workers() if seen.worker.name in {row.owner for row in running}]
     progress: dict[str, Any] = {
         **_progress(tables, study),
         "priority": study.priority,
         "stopped": study.stopped,
         "not_yet_in_mlflow": track.lag(tables, study, places.mlflow_uri(db)),
         "running_trials": [{"trial": r.number, "epoch": r.epoch, "attempts": r.attempts, "owner": r.owner} for r in running],
+        "engines": [{"worker": w.name, "engine": w.engine} for w in working if w.engine],
         "failures": [{"trial": r.number, "kind": r.failure, "message": r.message} for r in failed],
     }
     if as_json:
@@ -189,6 +191,7 @@ def _workers(tables: "Store") -> list[dict[str, Any]]:
             "device": seen.worker.device,
             "seen_seconds_ago": round(seen.silence, 1),
             "trials": [{"study": study, "trial": trial} for study, trial in seen.trials],
+            "engine": seen.worker.engine,
             "message": seen.worker.message,
         }
         for seen in tables.workers()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
@@ -91,6 +91,7 @@ worker_table = sa.Table(
     sa.Column("seen", sa.Float, nullable=False),
     sa.Column("device", sa.String(64), nullable=False, server_default=""),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("engine", sa.Text, nullable=False, server_default=""),
 )
 
 view_table = sa.Table(
@@ -205,7 +206,7 @@ class Worker:
     """A row of `worker`: one device of a supervisor process.
 
     `process_started` tells the process from a later one of the same number; `message` is for people: what it is doing, what is
-    wrong.
+    wrong; `engine` says how its training process trains: one trial at a time, or in how many lanes, and how many are busy.
     """
 
     name: str
@@ -214,6 +215,7 @@ class Worker:
     process_started: float
     device: str = ""
     message: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from tuner.trial import State
 
 FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off
 
-_worker = [worker_table.c[name] for name in ("name", "host", "pid", "process_started", "device", "message")]
+_worker = [worker_table.c[name] for name in ("name", "host", "pid", "process_started", "device", "message", "engine")]
 
 
 class Workers(Database):
@@ -18,7 +18,7 @@ class Workers(Database):
         """Write a worker down, or that it was seen and what it says."""
         row = {column.name: getattr(worker, column.name) for column in _worker}
         insert = self._upsert(worker_table).values(**row, started=self._at(now), seen=self._at(now))
-        update = {"seen": self._at(now), "message": worker.message}
+        update = {"seen": self._at(now), "message": worker.message, "engine": worker.engine}
         with self._write() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=update))
 
