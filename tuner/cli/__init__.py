@@ -8,17 +8,17 @@ Exit codes: 0 done; 1 the service cannot go on; 2 bad input, nothing was created
     places   where databases, folders and data are: the only place that reads the environment
     given    a study file, checked
     studies  run, launch, steer, delete           look    what is there, and how it is
-    serve    worker, track, ui, migrate
+    serve    worker, track, ui, migrate             model   export
 """
 
 import sys
 
 from tuner import failpoints
-from tuner.cli import look, places, serve, studies
+from tuner.cli import look, model, places, serve, studies
 from tuner.cli.shell import app, complain
 from tuner.errors import TunerError
 
-__all__ = ["app", "look", "main", "serve", "studies"]
+__all__ = ["app", "look", "main", "model", "serve", "studies"]
 
 
 def main() -> None:

@@ -1,0 +1,69 @@
+"""The winner as other programs take it."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from models import ACTIVATIONS
+from tuner import export
+from tuner.errors import BadCheckpoint, BadInput
+from tuner.trial import Checkpoint
+
+ROWS = np.random.default_rng(0).integers(0, 17, (40, 8, 8, 1)).astype(np.uint8)
+
+
+def kept(folder: Path, precision: str) -> Checkpoint:
+    """A network with every layer and every activation that ours become."""
+    own = keras.layers
+    hidden = [own.Conv2D(4, 3), own.BatchNormalization(), own.GroupNormalization(2), own.LayerNormalization()]
+    pooled = [own.MaxPooling2D(2), own.AveragePooling2D(2), own.Flatten(), own.Dropout(0.5)]
+    dense = [own.Dense(6, activation) for activation in ACTIVATIONS]
+    for layer in (*hidden, *pooled, *dense):
+        layer.dtype_policy = keras.DTypePolicy(precision)
+    ends = own.Rescaling(1 / 16, np.zeros(1, np.float32)), own.Softmax()
+    keras.Sequential([keras.Input((8, 8, 1)), ends[0], *hidden, *pooled, *dense, ends[1]]).save(folder / "winner.keras")
+    content = (folder / "winner.keras").read_bytes()
+    return Checkpoint(folder / "winner.keras", 1, hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("form", ["keras", "savedmodel", "onnx"])
+def test_what_is_exported_answers_as_the_trained_model(form: str, tmp_path: Path) -> None:
+    out = tmp_path / "given" / form
+    assert export.export(kept(tmp_path, "float32"), form, out, ROWS) <= 1e-5
+    assert [file.name for file in (tmp_path / "given").iterdir()] == [form]
+    with pytest.raises(BadInput, match="exists already"):
+        export.export(kept(tmp_path, "float32"), form, out, ROWS)
+
+
+def test_what_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(export.Differs, match="--to keras: the answers are"):
+        export.export(kept(tmp_path, "float32"), "keras", tmp_path / "given" / "out", ROWS)
+    assert list((tmp_path / "given").iterdir()) == []
+
+
+def test_half_precision_is_refused_as_onnx_and_written_otherwise(tmp_path: Path) -> None:
+    winner = kept(tmp_path, "mixed_bfloat16")
+    with pytest.raises(BadInput, match="computes in bfloat16"):
+        export.export(winner, "onnx", tmp_path / "out", ROWS)
+    assert export.export(winner, "savedmodel", tmp_path / "out", ROWS) <= 1e-5
+
+
+def test_a_file_that_was_changed_or_holds_code_is_not_loaded(tmp_path: Path) -> None:
+    winner = kept(tmp_path, "float32")
+    winner.path.write_bytes(b"something else")
+    with pytest.raises(BadCheckpoint, match="SHA-256"):
+        export.load(winner)
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(winner.path)
+    changed = Checkpoint(winner.path, 1, hashlib.sha256(winner.path.read_bytes()).hexdigest())
+    with pytest.raises(BadInput, match="without code"):
+        export.load(changed)
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "NEEDED", ("numpy", "no_such_package"))
+    with pytest.raises(BadInput, match="no_such_package missing: pip install no_such_package"):
+        export.check_needs("onnx")
