@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models import ACTIVATIONS
-from tuner import export
+from tuner import export, winner
 from tuner.errors import BadCheckpoint, BadInput
 from tuner.trial import Checkpoint
 
@@ -24,9 +24,9 @@ def kept(folder: Path, precision: str) -> Checkpoint:
     for layer in (*hidden, *pooled, *dense):
         layer.dtype_policy = keras.DTypePolicy(precision)
     ends = own.Rescaling(1 / 16, np.zeros(1, np.float32)), own.Softmax()
-    keras.Sequential([keras.Input((8, 8, 1)), ends[0], *hidden, *pooled, *dense, ends[1]]).save(folder / "winner.keras")
-    content = (folder / "winner.keras").read_bytes()
-    return Checkpoint(folder / "winner.keras", 1, hashlib.sha256(content).hexdigest())
+    keras.Sequential([keras.Input((8, 8, 1)), ends[0], *hidden, *pooled, *dense, ends[1]]).save(folder / "its.keras")
+    content = (folder / "its.keras").read_bytes()
+    return Checkpoint(folder / "its.keras", 1, hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize("form", ["keras", "savedmodel", "onnx"])
@@ -46,21 +46,21 @@ def test_what_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pyte
 
 
 def test_half_precision_is_refused_as_onnx_and_written_otherwise(tmp_path: Path) -> None:
-    winner = kept(tmp_path, "mixed_bfloat16")
+    its = kept(tmp_path, "mixed_bfloat16")
     with pytest.raises(BadInput, match="computes in bfloat16"):
-        export.export(winner, "onnx", tmp_path / "out", ROWS)
-    assert export.export(winner, "savedmodel", tmp_path / "out", ROWS) <= 1e-5
+        export.export(its, "onnx", tmp_path / "out", ROWS)
+    assert export.export(its, "savedmodel", tmp_path / "out", ROWS) <= 1e-5
 
 
 def test_a_file_that_was_changed_or_holds_code_is_not_loaded(tmp_path: Path) -> None:
-    winner = kept(tmp_path, "float32")
-    winner.path.write_bytes(b"something else")
+    its = kept(tmp_path, "float32")
+    its.path.write_bytes(b"something else")
     with pytest.raises(BadCheckpoint, match="SHA-256"):
-        export.load(winner)
-    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(winner.path)
-    changed = Checkpoint(winner.path, 1, hashlib.sha256(winner.path.read_bytes()).hexdigest())
+        winner.load(its)
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(its.path)
+    changed = Checkpoint(its.path, 1, hashlib.sha256(its.path.read_bytes()).hexdigest())
     with pytest.raises(BadInput, match="without code"):
-        export.load(changed)
+        winner.load(changed)
 
 
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

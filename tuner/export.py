@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tuner import checkpoints
 from tuner.errors import BadInput, TunerError
 from tuner.trial import Checkpoint
+from tuner.winner import load
 
 TOLERANCE = 1e-5  # of a probability, or of a prediction in relation to itself where that is above 1
 NEEDED = ("tf2onnx", "onnx", "onnxruntime")
@@ -32,20 +32,6 @@ Answer = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 class Differs(TunerError):
     """What was written does not answer as the model that was scored."""
-
-
-def load(kept: Checkpoint) -> keras.Model:
-    """The winner from its file, without running any code that the file may hold.
-
-    Raises `BadCheckpoint` when the file is not what was recorded, `BadInput` when it needs code that nobody registered.
-    """
-    checkpoints.whole(kept)
-    try:
-        model = keras.models.load_model(kept.path, compile=False, safe_mode=True)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{kept.path}: Keras cannot load it without code: {str(error).strip().splitlines()[0][:300]}") from None
-    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports what was called
-    return model
 
 
 def check_needs(form: str) -> None:
