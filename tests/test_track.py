@@ -1,6 +1,7 @@
 """The view in MLflow: what it shows, that showing twice adds nothing, and that nothing is lost while MLflow is away."""
 
 import hashlib
+import json
 import math
 import os
 import socket
@@ -167,6 +168,7 @@ def test_a_trial_shows_its_parameters_its_curves_and_whose_it_is(
     assert mlflow.curve(run, "loss") == [(1, 2_001_250, 1.0), (2, 2_002_250, 0.5)]
     assert mlflow.curve(run, "objective") == [(2, 2_002_250, 0.2)]
     assert mlflow.curve(run, "parameters") == [(2, 2_002_250, 99.0)]
+    assert mlflow.curve(run, "seconds") == [(2, 2_002_250, 2.25)]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (run.data.tags["study"], run.data.tags["attempts"]) == (study.name, "1")
 
@@ -208,6 +210,25 @@ def test_a_study_ends_with_its_last_trial_and_goes_on_when_it_is_extended(
     assert (parent.info.status, parent.data.tags["queued"], parent.data.tags["stopped"]) == ("RUNNING", "1", "")
 
 
+def test_a_study_that_is_over_tells_what_was_asked_and_found(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow
+) -> None:
+    for value in (0.2, 0.7, 0.1):
+        complete(tables, study, value)
+    forwarder.forward(study.name)
+    assert "mlflow.note.content" not in mlflow.parent(study).data.tags
+    train(tables, begin(tables, study), 1, Outcome(State.FAILED, failure=Failure.ERROR, message="no"))
+    forwarder.forward(study.name)
+    parent = mlflow.parent(study)
+    told = parent.data.tags["mlflow.note.content"]
+    assert "**Asked:** which `width`, `optimizer`, `learning_rate` of `mlp` on `digits` maximises `val_accuracy`" in told
+    assert "**Trials:** 3 complete, 1 failed" in told
+    assert "**Best in the search:** trial 1, 0.7" in told
+    table = json.loads(Path(mlflow.client.download_artifacts(parent.info.run_id, "leaderboard.json")).read_text())
+    assert table["columns"] == ["trial", "objective", "epochs", "parameters", "width", "learning_rate"]
+    assert [row[:2] for row in table["data"]] == [[1, 0.7], [0, 0.2], [2, 0.1]]
+
+
 def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed_and_one_for_the_score(
     tables: Store, uri: str, forwarder: Forwarder, mlflow: Mlflow, request: pytest.FixtureRequest
 ) -> None:
@@ -242,6 +263,7 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     assert runs["finalist trial 1, seed 2"].data.tags["finalist"] == "trial 1"
     assert runs["finalist trial 1, seed 2"].data.metrics["objective"] == 0.6
     assert runs["winner, scored"].data.metrics["test_accuracy_low"] == 0.4
+    assert "**Found:** test: test_accuracy 0.5 (95 %: 0.4 to 0.6)" in top.data.tags["mlflow.note.content"]
     for run in (top, below):
         assert (run.info.status, run.data.tags["winner"], run.data.metrics["test_accuracy"]) == ("FINISHED", "1", 0.5)
         assert run.data.metrics["winner_mean"] == pytest.approx(0.55)

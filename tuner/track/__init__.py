@@ -45,6 +45,7 @@ from tuner.failpoints import reach
 from tuner.race import Result
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
+from tuner.track import account
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, one_line, sqlite_file
 from tuner.trial import Checkpoint, Epoch, State
 
@@ -59,6 +60,7 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 """What the environment of a process that uses MLflow must hold: one that calls this module, and an MLflow server."""
 
+LEADERBOARD = "leaderboard.json"
 NOTE_EVERY = 50  # trials after which progress is noted: what a crash may send twice
 
 STATUS: Mapping[State, str] = {
@@ -172,7 +174,8 @@ def _end_points(row: Row) -> list[Point]:
     """What is known once a trial has ended, under the same names in all studies."""
     if row.ended is None:
         return []
-    values = {"objective": row.value, "parameters": row.parameters or None}
+    seconds = None if row.started is None else row.ended - row.started
+    values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds}
     return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
 
 
@@ -442,8 +445,17 @@ class Forwarder:
         over = ended == sum(counts.values()) and (study.followed if found is None else found.over)
         status = "FINISHED" if over else "RUNNING"
         if place.status != status:
+            if over and study.stage is Stage.SEARCH:
+                self._write_account(study, place, counts, found)
             self._door.update(place.parent, status, at if status == "FINISHED" else None)
             place.status = status
+
+    def _write_account(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
+        leaders = self._store.leaders(study, account.BEST)
+        told = account.description(study, counts, leaders, found)
+        table = {"mlflow.loggedArtifacts": json.dumps([{"path": LEADERBOARD, "type": "table"}])}
+        self._door.attach(place.parent, LEADERBOARD, account.leaderboard(leaders))
+        self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **table})
 
 
 def prepare(uri: str) -> None:
