@@ -425,7 +425,7 @@ class Forwarder:
         order |= {"experiment": place.experiment, "run": place.parent, "tags": tags, "told": told}
         done = subprocess.run(
             [sys.executable, "-m", "tuner.track.champion"], input=json.dumps(order) + "\n", capture_output=True, text=True,
-            check=False, env={**os.environ, **ENVIRONMENT, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            check=False,
         )  # fmt: skip
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no word"])[-1]
