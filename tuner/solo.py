@@ -125,7 +125,7 @@ class Solo:
         if self._seat is None or self._seat.trial.number != number:
             raise KeyError(f"trial {number} is not here")
         seat, to_served = self._seat, to_keras if self._space.network is not None else _as_it_is
-        content = seat.graph.evaluated(lambda: _written(self._study.served(to_served(seat.graph.model))))
+        content = seat.graph.evaluated(lambda: _written(lambda: self._study.served(to_served(seat.graph.model))))
         return checkpoints.put(folder / f"{number}-{seat.epoch}.keras", seat.epoch, content)
 
     def measured(self, number: int, split: Split) -> dict[str, Measure]:
@@ -447,16 +447,15 @@ def _as_it_is(model: keras.Model) -> keras.Model:
     return model
 
 
-def _written(model: keras.Model) -> bytes:
+def _written(made: Callable[[], keras.Model]) -> bytes:
     """A model as the bytes of a `.keras` file."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
         try:
-            model.save(file)
+            made().save(file)
         except Exception as error:  # a user's layers may raise anything
-            raise Unwritable(
-                f"Keras cannot write the network: {type(error).__name__}: {str(error).splitlines()[0][:300]}"
-            ) from error
+            said = str(error).strip().partition("\n")[0][:300]
+            raise Unwritable(f"Keras cannot write the network: {type(error).__name__}: {said}") from error
         return file.read_bytes()
 
 
