@@ -32,6 +32,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.optimizer_step
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.capacity
+	$(BIN)/python -m benchmarks.track
 
 throughput quality: .venv/.bench
 	$(BIN)/python -m benchmarks.$@ $(if $(MNIST),--mnist $(MNIST)) $(ARGS)

@@ -12,6 +12,7 @@ from tuner import spec as specs
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "pandas", "sklearn", "plotly", "matplotlib", "pydantic"}
+KERAS = ("solo.py", "objective.py", "lanes", "export.py", "winner.py")
 DOORS = {
     "optuna": {"tuner/search.py", "tuner/review"},
     "optuna_dashboard": {"tuner/review/mirror.py"},
@@ -19,8 +20,8 @@ DOORS = {
     "sqlalchemy": {"tuner/store", "tuner/migrations"},
     "alembic": {"tuner/migrations"},
     "mlflow": {"tuner/track"},
-    "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
-    "keras": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes"},
+    "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes", "tuner/export.py"},
+    "keras": {"models", "optimizers", "tuner/data", *(f"tuner/{name}" for name in KERAS)},
     "pydantic": {"tuner/spec.py"},
     "ray": {"tuner/cluster.py"},
 }

@@ -1,5 +1,6 @@
 """The race after a search, in real processes without TensorFlow: who is in it, who is dropped, what is scored, what is kept."""
 
+import hashlib
 import math
 import os
 import sys
@@ -11,9 +12,10 @@ import pytest
 
 from tests.conftest import study_spec
 from tests.racing import luck
-from tuner import interval, race
+from tuner import failpoints, interval, race
 from tuner.spec import MAX_TRIALS
 from tuner.store import Stage, Store, Study
+from tuner.sweep import sweep
 from tuner.trial import State, trial_seed
 from tuner.worker import Supervisor
 
@@ -28,10 +30,10 @@ def launch(tables: Store, widths: list[int], **changes: Any) -> Study:
     return tables.launch(spec, spec.budget.trials, {})
 
 
-def work(tables: Store, study: Study, home: Path, command: list[str] | None = None) -> None:
-    """To the end of the race."""
+def work(tables: Store, study: Study, home: Path, command: list[str] | None = None, *, until: Stage | None = None) -> None:
+    """To the end of the race, or to the beginning of a stage."""
     stage: Study | None = study
-    while stage is not None:
+    while stage is not None and stage.stage is not until:
         working = Supervisor(tables, stage, home, [], dict(os.environ))
         working.command = command or RACING
         working.work(lambda: None)
@@ -85,6 +87,33 @@ def test_the_winner_has_an_interval_and_is_scored_once(tables: Store, raced: Stu
         (Stage.RACE, "none", True), (Stage.TEST, "none", True)
     ]  # fmt: skip
     assert stages[1].facts["full"] == 3
+
+
+def test_the_winner_that_was_scored_is_kept_and_nothing_else(tables: Store, tmp_path: Path, raced: Study) -> None:
+    found = race.result(tables, raced)
+    assert found is not None
+    assert found.score is not None
+    assert (model := found.score.model) is not None
+    assert model.epoch == 3
+    assert hashlib.sha256((tmp_path / model.path).read_bytes()).hexdigest() == model.sha256
+    assert [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()] == [tmp_path / model.path]
+    sweep(tables, tmp_path, 0, now=2e10)
+    assert (tmp_path / model.path).exists()
+
+
+def test_a_child_that_dies_after_it_wrote_the_winner_loses_nothing(tables: Store, tmp_path: Path) -> None:
+    study = launch(tables, [12], final={"finalists": 1, "seeds": 3})
+    work(tables, study, tmp_path, until=Stage.TEST)
+    stage = tables.stages(study)[-1]
+    failpoints.arm("checkpoint.written=kill")
+    try:
+        work(tables, stage, tmp_path)
+    finally:
+        failpoints.arm("")
+    (row,) = tables.trials(stage)
+    assert (row.state, row.attempts) == (State.COMPLETE, 2)
+    assert row.checkpoint is not None
+    assert [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()] == [tmp_path / row.checkpoint.path]
 
 
 def test_the_search_knows_nothing_of_its_race(tables: Store, raced: Study) -> None:

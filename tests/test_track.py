@@ -1,5 +1,7 @@
 """The view in MLflow: what it shows, that showing twice adds nothing, and that nothing is lost while MLflow is away."""
 
+import hashlib
+import json
 import math
 import os
 import socket
@@ -24,7 +26,7 @@ from tuner.store import Claim, Progress, Store, Study
 from tuner.track import Forwarder
 from tuner.track.door import Refused, Unreachable
 from tuner.track.follow import Lifeline, Presence, follow, order
-from tuner.trial import Epoch, Failure, Outcome, State
+from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"  # MLflow 3.17 against SQLAlchemy 2.1
@@ -166,6 +168,7 @@ def test_a_trial_shows_its_parameters_its_curves_and_whose_it_is(
     assert mlflow.curve(run, "loss") == [(1, 2_001_250, 1.0), (2, 2_002_250, 0.5)]
     assert mlflow.curve(run, "objective") == [(2, 2_002_250, 0.2)]
     assert mlflow.curve(run, "parameters") == [(2, 2_002_250, 99.0)]
+    assert mlflow.curve(run, "seconds") == [(2, 2_002_250, 2.25)]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (run.data.tags["study"], run.data.tags["attempts"]) == (study.name, "1")
 
@@ -207,6 +210,25 @@ def test_a_study_ends_with_its_last_trial_and_goes_on_when_it_is_extended(
     assert (parent.info.status, parent.data.tags["queued"], parent.data.tags["stopped"]) == ("RUNNING", "1", "")
 
 
+def test_a_study_that_is_over_tells_what_was_asked_and_found(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow
+) -> None:
+    for value in (0.2, 0.7, 0.1):
+        complete(tables, study, value)
+    forwarder.forward(study.name)
+    assert "mlflow.note.content" not in mlflow.parent(study).data.tags
+    train(tables, begin(tables, study), 1, Outcome(State.FAILED, failure=Failure.ERROR, message="no"))
+    forwarder.forward(study.name)
+    parent = mlflow.parent(study)
+    told = parent.data.tags["mlflow.note.content"]
+    assert "**Asked:** which `width`, `optimizer`, `learning_rate` of `mlp` on `digits` maximises `val_accuracy`" in told
+    assert "**Trials:** 3 complete, 1 failed" in told
+    assert "**Best in the search:** trial 1, 0.7" in told
+    table = json.loads(Path(mlflow.client.download_artifacts(parent.info.run_id, "leaderboard.json")).read_text())
+    assert table["columns"] == ["trial", "objective", "epochs", "parameters", "width", "learning_rate"]
+    assert [row[:2] for row in table["data"]] == [[1, 0.7], [0, 0.2], [2, 0.1]]
+
+
 def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed_and_one_for_the_score(
     tables: Store, uri: str, forwarder: Forwarder, mlflow: Mlflow, request: pytest.FixtureRequest
 ) -> None:
@@ -241,6 +263,7 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     assert runs["finalist trial 1, seed 2"].data.tags["finalist"] == "trial 1"
     assert runs["finalist trial 1, seed 2"].data.metrics["objective"] == 0.6
     assert runs["winner, scored"].data.metrics["test_accuracy_low"] == 0.4
+    assert "**Found:** test: test_accuracy 0.5 (95 %: 0.4 to 0.6)" in top.data.tags["mlflow.note.content"]
     for run in (top, below):
         assert (run.info.status, run.data.tags["winner"], run.data.metrics["test_accuracy"]) == ("FINISHED", "1", 0.5)
         assert run.data.metrics["winner_mean"] == pytest.approx(0.55)
@@ -250,6 +273,61 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     before = mlflow.everything(study)
     forwarder.rebuild(study)
     assert mlflow.everything(study) == before
+
+
+def scored(tables: Store, name: str, home: Path) -> Study:
+    """A study whose winner was scored and is kept below a home."""
+    import keras
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")]).save(home / "winner.keras")
+    kept = Checkpoint(Path("winner.keras"), 1, hashlib.sha256((home / "winner.keras").read_bytes()).hexdigest())
+    study = tables.launch(study_spec(name=name, budget=1, final={"finalists": 1, "seeds": 3}), 1, {})
+    stages = [study]
+    for runs in (1, 3):
+        for value in range(runs):
+            train(tables, begin(tables, stages[-1]), 1, Outcome(State.COMPLETE, value=value / 4))
+        rows, epochs = tables.trials(stages[-1]), tables.epochs(stages[-1])
+        tables.follow(stages[-1], race.following(stages[-1], rows, epochs))
+        stages.append(tables.stages(study)[-1])
+    scores = {"test_accuracy": 0.5, "test_accuracy_low": 0.4, "test_accuracy_high": 0.6}
+    train(tables, begin(tables, stages[-1]), 1, Outcome(State.COMPLETE, value=0.5, model=kept), **scores)
+    return study
+
+
+def test_the_winner_is_registered_once_as_champion_with_its_lineage(
+    tables: Store, tmp_path: Path, uri: str, mlflow: Mlflow
+) -> None:
+    study = scored(tables, "registered", tmp_path)
+    for _ in range(2):
+        with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+            forwarder.rebuild(study)
+    client = mlflow.client
+    (version,) = client.search_model_versions("name = 'registered'")
+    (below,) = [run for run in mlflow.runs(study) if run.info.run_name == "final race"]
+    tags = {"tuner.study": study.identity, "study": "registered", "trial": "0"}
+    assert version.tags == {**tags, "sha256": hashlib.sha256((tmp_path / "winner.keras").read_bytes()).hexdigest()}
+    assert (version.run_id, below.info.status) == (below.info.run_id, "FINISHED")
+    assert version.description.startswith("winner: trial 0")
+    assert client.get_model_version_by_alias("registered", "champion").version == version.version
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert logged.experiment_id == mlflow.experiment(study).experiment_id
+    folder = Path(logged.artifact_location.removeprefix("file://"))
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert {"data/model.keras", "input_example.json", "requirements.txt", "MLmodel"} <= files
+    assert not [name for name in files if "pickle" in name]
+    assert '"shape": [-1, 3]' in (folder / "MLmodel").read_text()
+
+
+def test_a_winner_that_cannot_be_loaded_is_told_and_holds_up_nothing(
+    tables: Store, tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = scored(tables, "damaged", tmp_path)
+    (tmp_path / "winner.keras").write_text("something else")
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.forward(study.name)
+        assert "study damaged: its winner is not registered" in caplog.text
+        assert "SHA-256" in caplog.text
+        assert track.lag(tables, study, uri) == 0
 
 
 def test_a_running_trial_grows_and_ends(tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow) -> None:
@@ -582,7 +660,7 @@ def started(tables: Store, uri: str, name: str) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **track.ENVIRONMENT},
     )  # fmt: skip
     assert process.stdin is not None
-    process.stdin.write(order(tables.url.render_as_string(), uri, name))
+    process.stdin.write(order(tables.url.render_as_string(), uri, name, str(tables.url.database)))
     process.stdin.flush()
     return process
 

@@ -27,8 +27,7 @@ def write(folder: Path, labels: Mapping[str, str], state: Mapping[str, NDArray[A
     """Write `<trial>-<epoch>.safetensors` durably, from every variable by its place."""
     content = safetensors.numpy.save(dict(state), dict(labels))
     path = folder / f"{labels['trial']}-{labels['epoch']}.safetensors"
-    _put(path, content)
-    return Checkpoint(path, int(labels["epoch"]), hashlib.sha256(content).hexdigest())
+    return put(path, int(labels["epoch"]), content)
 
 
 def read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray[Any]]:
@@ -36,12 +35,7 @@ def read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray
 
     Raises `BadCheckpoint`.
     """
-    try:
-        content = checkpoint.path.read_bytes()
-    except OSError as error:
-        raise BadCheckpoint(f"{checkpoint.path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
-        raise BadCheckpoint(f"{checkpoint.path} is damaged: its SHA-256 is not the one that was recorded")
+    content = whole(checkpoint)
     try:
         state: dict[str, NDArray[Any]] = safetensors.numpy.load(content)
     except safetensors.SafetensorError as error:
@@ -52,14 +46,25 @@ def read(checkpoint: Checkpoint, labels: Mapping[str, str]) -> dict[str, NDArray
     return state
 
 
+def whole(checkpoint: Checkpoint) -> bytes:
+    """The bytes of a file, after its hash was found right. Raises `BadCheckpoint`."""
+    try:
+        content = checkpoint.path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(f"{checkpoint.path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
+        raise BadCheckpoint(f"{checkpoint.path} is damaged: its SHA-256 is not the one that was recorded")
+    return content
+
+
 def check(state: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise `BadCheckpoint` unless a state has the variables of a graph, by their places."""
     if {place: values.shape for place, values in state.items()} != shapes:
         raise BadCheckpoint("the checkpoint holds other variables than the trial's network and optimizer")
 
 
-def _put(path: Path, content: bytes) -> None:
-    """Put a file in its place so that no crash leaves half of it there."""
+def put(path: Path, epoch: int, content: bytes) -> Checkpoint:
+    """Put a file in its place durably, so that no crash leaves half of it there."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -76,3 +81,4 @@ def _put(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return Checkpoint(path, epoch, hashlib.sha256(content).hexdigest())

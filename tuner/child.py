@@ -20,7 +20,7 @@ from typing import Any
 
 from tuner import failpoints, packing, spec
 from tuner.channel import Channel, Report, Start, Verdict
-from tuner.errors import BadCheckpoint, BadInput
+from tuner.errors import BadCheckpoint, BadInput, Unwritable
 from tuner.packing import Packing
 from tuner.space import Space
 from tuner.spec import StudySpec, TrainSpec
@@ -58,13 +58,14 @@ class Inbox:
 
 
 class Session:
-    """An engine under a supervisor's orders."""
+    """An engine under a supervisor's orders; what the winner is saved as after its last epoch is its model."""
 
-    def __init__(self, run: Run, inbox: Inbox, folder: Path, train: TrainSpec) -> None:
+    def __init__(self, run: Run, inbox: Inbox, folder: Path, train: TrainSpec, *, winner: bool) -> None:
         self._run = run
         self._inbox = inbox
         self._folder = folder
         self._train = train
+        self._winner = winner
         self._saved: dict[int, float] = {}
 
     def work(self) -> None:
@@ -114,22 +115,27 @@ class Session:
         failpoints.reach("epoch.trained")
         epochs = [result for result in results if isinstance(result, Epoch)]
         failed = [result for result in results if isinstance(result, Failed)]
-        for number in [f.number for f in failed] + [e.number for e in epochs if e.epoch == self._train.epochs]:
+        last = [e.number for e in epochs if e.epoch == self._train.epochs]
+        for number in [f.number for f in failed] + last:
             del self._saved[number]
         now = time.monotonic()
         inside = [e.number for e in epochs if e.number in self._saved]
         due = [number for number in inside if now - self._saved[number] >= self._train.checkpoint_seconds]
-        return replace(self._save(due), epochs=epochs, failed=failed)
+        return replace(self._save([*due, *(last if self._winner else [])]), epochs=epochs, failed=failed)
 
     def _save(self, numbers: list[int]) -> Report:
-        """Save trials; one that cannot be saved, because the disk is full, goes on and is saved the next time."""
+        """Save trials; one that cannot be saved, because the disk is full, goes on and is saved the next time.
+
+        A winner whose model cannot be written has its score nevertheless.
+        """
         checkpoints, unsaved = {}, ""
         for number in numbers:
-            self._saved[number] = time.monotonic()
+            if number in self._saved:
+                self._saved[number] = time.monotonic()
             try:
                 checkpoints[number] = self._run.save(number, self._folder)
                 failpoints.reach("checkpoint.written")
-            except OSError as error:
+            except (OSError, Unwritable) as error:
                 unsaved = f"trial {number} is not saved: {error}"
                 log.error(unsaved)
         return Report(checkpoints={n: c for n, c in checkpoints.items() if c is not None}, unsaved=unsaved)
@@ -164,7 +170,7 @@ def serve(descriptor: int, engine: Engine) -> None:
         inbox.exchange(Report(unusable=str(error)))
         return
     failpoints.reach("child.begun")
-    Session(run, inbox, Path(start.checkpoints), study.train).work()
+    Session(run, inbox, Path(start.checkpoints), study.train, winner=start.full is not None).work()
 
 
 def engine(study: StudySpec, roots: list[Path], full: int | None) -> Run:

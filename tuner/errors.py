@@ -11,6 +11,7 @@ An exception's docstring is its message when none is given::
         DatabaseAway      the same may succeed later: a worker tries again
       ChildDied           the training child ended without a word
       BadCheckpoint       the trial begins anew
+      Unwritable          the winner has its score, and no model
       Unreachable         MLflow does not answer now        } defined in
       Refused             MLflow does not take this, ever   } `tuner.track.door`
 
@@ -59,3 +60,7 @@ class ChildDied(TunerError):
 
 class BadCheckpoint(TunerError):
     """The checkpoint is damaged, missing, or of another trial."""
+
+
+class Unwritable(TunerError):
+    """The network cannot be written as a Keras file."""

@@ -2,7 +2,7 @@
 
 It is the only one that is given the rows of the test split, and asks for what they give after the last epoch. The score stands in
 the record of that epoch beside what was measured in training: `test_<metric>`, for the objective's metric with the ends of its
-interval.
+interval. What was scored is kept: a `.keras` file that takes raw rows, recorded in the same transaction as the score.
 
 A share of rows has Wilson's interval (weighted rows count as Kish's effective number of them), any other metric that of
 resampled rows. With `refit` the rows of validation were trained on, so that nothing is reported of them.
@@ -31,7 +31,7 @@ class Final:
     """
 
     def __init__(self, spec: StudySpec, data: Tested, full: int) -> None:
-        self._spec, self._test = spec, data.test
+        self._spec, self._test, self._over = spec, data.test, False
         self._solo = Solo(spec.model_copy(update={"train": spec.train.model_copy(update={"epochs": full})}), data)
 
     def __str__(self) -> str:
@@ -57,13 +57,14 @@ class Final:
         self._solo.stop(number)
 
     def save(self, number: int, folder: Path) -> Checkpoint:
-        """Write what the trial needs to go on."""
-        return self._solo.save(number, folder)
+        """Write what the trial needs to go on; after its last epoch its model, by `Solo.keep`."""
+        return self._solo.keep(number, folder) if self._over else self._solo.save(number, folder)
 
     def _complete(self, epoch: Epoch) -> Epoch:
+        self._over = epoch.epoch == self._spec.train.epochs
         known = epoch.metrics.items()
         metrics = {name: value for name, value in known if not (self._spec.final.refit and name.startswith("val_"))}
-        if epoch.epoch < self._spec.train.epochs:
+        if not self._over:
             return replace(epoch, metrics=metrics)
         self._solo.stop(epoch.number)
         return replace(epoch, metrics={**metrics, **self._score(epoch.number)})

@@ -62,6 +62,19 @@ class Objective:
         """Inputs as a network sees them, [B, ...]."""
         return (tf.cast(x, tf.float32) - self._offset) * self._scale
 
+    def served(self, network: keras.Model) -> keras.Model:
+        """A network of normalised inputs as one that takes rows as they are in the data, [B, ...] -> [B, C].
+
+        It gives probabilities, or predictions in the units of the targets. What is added are Keras' own layers, which compute
+        with the numbers that training computes with.
+        """
+        inputs = keras.Input(self._x.shape[1:], name="rows")
+        steps = ((1.0, -self._offset.numpy()), (self._scale.numpy(), 0.0))
+        x = inputs
+        for scale, offset in steps:
+            x = keras.layers.Rescaling(scale, offset, dtype="float32")(x)
+        return keras.Model(inputs, self.task.answer(network(x)))
+
     def scores(self, predicted: NDArray[np.float32]) -> dict[str, float]:
         """What is reported of the validation split, from the predictions [V, C] of `Task.predictions`."""
         found = self.measured(self._validation, predicted)
@@ -134,6 +147,10 @@ class Task(Protocol):
         """Predictions as `tuner.metrics` takes them."""
         ...
 
+    def answer(self, out: Any) -> Any:
+        """Layers that make of what a network returns, [B, C], what a person wants to know: [B, C]."""
+        ...
+
     def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
         """The loss without penalties and class weights, from the predictions of `in_units`."""
         ...
@@ -165,6 +182,9 @@ class _Classification:
     def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         return predicted
 
+    def answer(self, out: Any) -> Any:
+        return keras.layers.Softmax(dtype="float32")(out) if self._logits else out
+
     def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
         return METRICS["cross_entropy"].of(y, p, w)
 
@@ -194,6 +214,9 @@ class _Regression:
 
     def in_units(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         return predicted[:, 0] * self._scale + self._offset
+
+    def answer(self, out: Any) -> Any:
+        return keras.layers.Rescaling(self._scale, self._offset, dtype="float32")(out)
 
     def held_out_loss(self, y: NDArray[Any], p: NDArray[np.float64], w: NDArray[np.float64]) -> float:
         return METRICS["mse"].of(y, p, w) / self._scale**2

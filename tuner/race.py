@@ -38,7 +38,7 @@ from tuner.packing import Packing, planned
 from tuner.space import Space
 from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
 from tuner.store import Plan, Row, Stage, Store, Study
-from tuner.trial import Epoch, Params, State, ended, trial_seed
+from tuner.trial import Checkpoint, Epoch, Params, State, ended, trial_seed
 
 DROPPED = "cannot win the race any more"
 
@@ -67,13 +67,17 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Score:
-    """What the winner reached on the test split; `failure` says why there is no value."""
+    """What the winner reached on the test split; `failure` says why there is no value.
+
+    `model` is the winner that was scored, a file below a worker's home; None when it could not be kept.
+    """
 
     metric: str
     value: float | None
     interval: Interval | None
     epochs: int
     failure: str
+    model: Checkpoint | None = None
 
 
 class Race:
@@ -201,7 +205,8 @@ def _score(store: Store, test: Study | None) -> Score | None:
     metric = tested(test.spec)
     if row.state is State.COMPLETE:
         last = store.epochs(test)[0][-1]
-        return Score(metric, row.value, (last.metrics[f"{metric}_low"], last.metrics[f"{metric}_high"]), last.epoch, "")
+        ends = last.metrics[f"{metric}_low"], last.metrics[f"{metric}_high"]
+        return Score(metric, row.value, ends, last.epoch, "", row.checkpoint)
     return Score(metric, None, None, row.epoch, row.message) if row.state.ended else None
 
 

@@ -15,10 +15,11 @@ import inspect
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -28,12 +29,14 @@ from numpy.typing import NDArray
 
 import models
 from models import backprop
+from models.export import to_keras
 from models.layers import initialise, set_hyper
 from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
 from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
 from tuner.data import Data, Split, order
+from tuner.errors import Unwritable
 from tuner.objective import Measure, Objective, at_evaluation, precision
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
@@ -113,6 +116,17 @@ class Solo:
         if self._seat is None or self._seat.trial.number != number:
             raise KeyError(f"trial {number} is not here")
         return checkpoints.write(folder, self._labels(self._seat.trial, self._seat.epoch), self._seat.graph.state())
+
+    def keep(self, number: int, folder: Path) -> Checkpoint:
+        """Write `<number>-<epoch>.keras` durably: the trial, at the point that is evaluated, as a model that takes raw rows.
+
+        A built-in network consists of Keras' own layers then. Raises `Unwritable` when Keras cannot write a user's network.
+        """
+        if self._seat is None or self._seat.trial.number != number:
+            raise KeyError(f"trial {number} is not here")
+        seat, to_served = self._seat, to_keras if self._space.network is not None else _as_it_is
+        content = seat.graph.evaluated(lambda: _written(lambda: self._study.served(to_served(seat.graph.model))))
+        return checkpoints.put(folder / f"{number}-{seat.epoch}.keras", seat.epoch, content)
 
     def measured(self, number: int, split: Split) -> dict[str, Measure]:
         """The loss and the metrics of a trial as it is trained now, on rows that it was not given to train with."""
@@ -287,6 +301,10 @@ class _Graph:
         found: NDArray[np.float32] = at_evaluation(self._optimizer, self.model.trainable_variables, predicted).numpy()
         return found
 
+    def evaluated(self, action: Callable[[], Any]) -> Any:
+        """What an action gives while the network has the weights that are evaluated."""
+        return at_evaluation(self._optimizer, self.model.trainable_variables, action)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Every variable by its place; names differ between processes."""
         return {place: np.asarray(variable) for place, variable in self._variables()}
@@ -423,6 +441,22 @@ class _Graph:
 
     def _predictions_of(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._study.task.predictions(tf.cast(self.model(inputs, training=False), tf.float32))
+
+
+def _as_it_is(model: keras.Model) -> keras.Model:
+    return model
+
+
+def _written(made: Callable[[], keras.Model]) -> bytes:
+    """A model as the bytes of a `.keras` file."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            made().save(file)
+        except Exception as error:  # a user's layers may raise anything
+            said = str(error).strip().partition("\n")[0][:300]
+            raise Unwritable(f"Keras cannot write the network: {type(error).__name__}: {said}") from error
+        return file.read_bytes()
 
 
 def _count(model: keras.Model) -> int:

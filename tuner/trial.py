@@ -60,7 +60,7 @@ class Outcome:
     """How a trial ended.
 
     `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person,
-    `log` the last lines that a failed trial's process wrote.
+    `log` the last lines that a failed trial's process wrote, `model` the file in which the winner is kept.
     """
 
     state: State
@@ -68,11 +68,12 @@ class Outcome:
     failure: Failure | None = None
     message: str = ""
     log: str = ""
+    model: "Checkpoint | None" = None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file from which a trial goes on after `epoch`; `sha256` is of its bytes."""
+    """A file from which a trial goes on after `epoch`, or the trained winner; `sha256` is of its bytes."""
 
     path: Path
     epoch: int

@@ -137,7 +137,7 @@ class Supervisor:
             while not self._draining and self._unfinished():
                 self._attend_or_recover(tick)
             if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
-                shutil.rmtree(self._home / self._study.folder, ignore_errors=True)
+                self._clear()
                 self._begin_next()
         except DatabaseAway:
             if not self._draining:
@@ -153,6 +153,16 @@ class Supervisor:
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
         return counts[State.QUEUED] + counts[State.RUNNING] > 0
+
+    def _clear(self) -> None:
+        """Remove every checkpoint; the winner's model stays."""
+        folder = self._home / self._study.folder
+        ended = self._store.trials(self._study, states=[State.COMPLETE]) if self._study.stage is Stage.TEST else []
+        kept = {self._home / row.checkpoint.path for row in ended if row.checkpoint is not None}
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in set(folder.glob("*/*")) - kept:
+            file.unlink(missing_ok=True)
 
     def _begin_next(self) -> None:
         study = self._store.again(self._study)
@@ -438,7 +448,8 @@ class Supervisor:
         elif self._search.hopeless(epoch):
             outcome = Outcome(State.PRUNED, value=self._search.best_value(number), message=f"after epoch {epoch.epoch}")
         elif epoch.epoch == self._study.spec.train.epochs:
-            outcome = Outcome(State.COMPLETE, value=self._value(epoch))
+            outcome = Outcome(State.COMPLETE, value=self._value(epoch), model=checkpoint)
+            checkpoint = None
         return Progress(claim, [epoch], self._search.attrs(number), checkpoint, outcome)
 
     def _value(self, last: Epoch) -> float | None:

@@ -9,16 +9,17 @@ Exit codes: 0 done; 1 the service cannot go on; 2 bad input, nothing was created
     given    a study file, checked
     studies  run, launch, steer, delete           look    what is there, and how it is
     serve    worker, track, ui, dashboard, migrate    findings compare, tune-more
+    model    export
 """
 
 import sys
 
 from tuner import failpoints
-from tuner.cli import findings, look, places, serve, studies
+from tuner.cli import findings, look, model, places, serve, studies
 from tuner.cli.shell import app, complain
 from tuner.errors import TunerError
 
-__all__ = ["app", "findings", "look", "main", "serve", "studies"]
+__all__ = ["app", "findings", "look", "main", "model", "serve", "studies"]
 
 
 def main() -> None:

@@ -101,6 +101,11 @@ def child_environment() -> dict[str, str]:
     return {**THREADS, **{name: value for name, value in os.environ.items() if not name.startswith(SECRET)}}
 
 
+def quiet_tensorflow() -> None:
+    """Let TensorFlow, when it loads in this process, say what went wrong and nothing else."""
+    os.environ.update(THREADS)
+
+
 def mlflow_environment() -> Mapping[str, str]:
     """The environment of a process that uses MLflow."""
     from tuner import track

@@ -108,6 +108,7 @@ def _work_on_ray(address: str, count: int, each: float, order: Order, *, until_i
 def track(
     name: Annotated[str | None, typer.Argument(help="This study only.", metavar="STUDY")] = None,
     db: Db = HOME,
+    home: Home = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Show the studies anew from the start, and end.")] = False,
     until_idle: UntilIdle = False,
 ) -> None:
@@ -123,7 +124,7 @@ def track(
     _log()
     reading, writing = os.pipe()
     with places.store(db) as tables:
-        forwarder = Forwarder(tables, places.mlflow_uri(db))
+        forwarder = Forwarder(tables, places.mlflow_uri(db), places.home(db, home))
         if rebuild:
             for study in tables.studies() if name is None else [tables.study(name)]:
                 say(f"{study.name}: {forwarder.rebuild(study)} trials shown anew")

@@ -51,7 +51,7 @@ def run(
             raise BadInput(f"{study.name} is paused; let it go on with: tuner resume {quoted(study.name)}")
         site = places.home(db, home), places.roots(data), places.child_environment()
         try:
-            with _tracking(study, db if mlflow else None):
+            with _tracking(study, db if mlflow else None, site[0]):
                 interrupted = _work(tables, study, lambda stage: worker.Supervisor(tables, stage, *site))
         except BadInput as error:
             if new:
@@ -199,7 +199,7 @@ def _work(tables: "Store", study: "Study", supervisor: "Callable[[Study], Superv
 
 
 @contextmanager
-def _tracking(study: "Study", db: str | None) -> Iterator[None]:
+def _tracking(study: "Study", db: str | None, home: Path) -> Iterator[None]:
     """MLflow follows the study in a process of its own; at the end it is given time to catch up."""
     from tuner.track import follow
 
@@ -215,7 +215,8 @@ def _tracking(study: "Study", db: str | None) -> Iterator[None]:
         )  # fmt: skip
     assert tracker.stdin is not None
     try:
-        tracker.stdin.write(follow.order(places.url(db), places.mlflow_uri(db), study.name))  # not in its command line
+        order = follow.order(places.url(db), places.mlflow_uri(db), study.name, str(home.resolve()))
+        tracker.stdin.write(order)  # not in its command line
         tracker.stdin.flush()
         yield
     finally:

@@ -21,10 +21,9 @@ class Reading(Database):
             return [decode_row(row) for row in connection.execute(query.order_by(c.number).limit(limit))]
 
     def checkpoints(self) -> list[tuple[State, Path, Path | None]]:
-        """The newest checkpoint, and the one before, of every trial of every study that has one, with its state."""
+        """The newest checkpoint, and the one before, of every trial of every study that has one, with its state; models too."""
         c = trial_table.c
-        query = sa.select(c.state, c.checkpoint, c.previous)
-        query = query.where(c.state.in_([State.QUEUED, State.RUNNING]), c.checkpoint.is_not(None))
+        query = sa.select(c.state, c.checkpoint, c.previous).where(c.checkpoint.is_not(None))
         with self._read() as connection:
             return [(State(s), Path(newest), Path(old) if old else None) for s, newest, old in connection.execute(query)]
 

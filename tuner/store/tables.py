@@ -159,7 +159,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of `trial`, decoded; `previous` is the checkpoint before the newest one, `log` the end of a failed trial's log."""
+    """A row of `trial`, decoded; `previous` is the checkpoint before the newest one, `log` the end of a failed trial's log.
+
+    Of a trial that has ended the checkpoint is its model, if it was kept.
+    """
 
     number: int
     state: State

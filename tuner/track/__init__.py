@@ -18,6 +18,9 @@ The tag `tuner.study` says of which launch of a study an experiment or a run is;
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
 
+The winner that was scored is logged to the run of its race and registered under the study's name, with the alias `champion`
+(`champion`, a process of its own, where the workers' home can be read). A version with the SHA-256 of its file is there once.
+
 How far a view has come is noted in the store after MLflow has answered. A run that was made and not noted, because of a crash
 between the two, is found again by its tags. A run or experiment that somebody deleted in MLflow comes back when there is news.
 """
@@ -28,6 +31,8 @@ import logging
 import math
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,8 +45,9 @@ from tuner.failpoints import reach
 from tuner.race import Result
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
-from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
-from tuner.trial import Epoch, State
+from tuner.track import account
+from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, one_line, sqlite_file
+from tuner.trial import Checkpoint, Epoch, State
 
 ENVIRONMENT: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -54,6 +60,7 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 """What the environment of a process that uses MLflow must hold: one that calls this module, and an MLflow server."""
 
+LEADERBOARD = "leaderboard.json"
 NOTE_EVERY = 50  # trials after which progress is noted: what a crash may send twice
 
 STATUS: Mapping[State, str] = {
@@ -167,7 +174,8 @@ def _end_points(row: Row) -> list[Point]:
     """What is known once a trial has ended, under the same names in all studies."""
     if row.ended is None:
         return []
-    values = {"objective": row.value, "parameters": row.parameters or None}
+    seconds = None if row.started is None else row.ended - row.started
+    values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds}
     return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
 
 
@@ -197,15 +205,17 @@ def _never() -> bool:
 
 
 class Forwarder:
-    """Brings one MLflow up to date with one store."""
+    """Brings one MLflow up to date with one store; with the `home` of workers it shows the models of winners too."""
 
-    def __init__(self, store: Store, uri: str) -> None:
+    def __init__(self, store: Store, uri: str, home: Path | None = None) -> None:
         self._store = store
+        self._uri, self._home = uri, home
         self._view = view(store, uri)
         self._door = Door(uri)
         self._places: dict[int, Place] = {}
         self._before: dict[int, Study] = {}  # the study or stage that a stage follows, by the id of the stage
         self._aside: set[tuple[int, int]] = set()
+        self._crowned: set[int] = set()  # the stages whose winner is registered, or cannot be
         self._alone = Alone(store, self._view)
 
     def close(self) -> None:
@@ -229,6 +239,7 @@ class Forwarder:
         for stage in (study, *self._store.stages(study)):
             self._store.forget(self._view, stage)
             self._places.pop(stage.id, None)
+            self._crowned.discard(stage.id)
             self._aside = {(where, number) for where, number in self._aside if where != stage.id}
         return self.forward(study.name)
 
@@ -252,6 +263,8 @@ class Forwarder:
             for start in range(0, len(news), NOTE_EVERY):
                 shown += self._show_some(study, news[start : start + NOTE_EVERY], stop)
                 self._summarise(study)
+            if study.stage is Stage.TEST and study.id not in self._crowned and not stop():
+                self._crown(study)
         except Refused as error:
             self._aside.add((study.id, PARENT))
             logger.error("study %s is left alone until the next start: %s", study.name, error)
@@ -389,6 +402,35 @@ class Forwarder:
             self._write_summary(study, place, counts, found)
         place.summary = summary
 
+    def _crown(self, study: Study) -> None:
+        """Log and register the winner that was scored in this stage, once; what fails is left until the next start."""
+        (row,) = self._store.trials(study)
+        if row.state is not State.COMPLETE:
+            return
+        self._crowned.add(study.id)
+        kept = row.checkpoint and self._home and replace(row.checkpoint, path=self._home / row.checkpoint.path)
+        if kept and kept.path.exists():
+            name = "".join("_" if character in "/:" else character for character in study.name)
+            if not self._door.registered(name, "sha256", kept.sha256):
+                self._register(study, kept, name)
+
+    def _register(self, study: Study, kept: Checkpoint, name: str) -> None:
+        first = study
+        while first.id in self._before:
+            first = self._before[first.id]
+        trial = self._before[study.id].facts["finalists"][study.facts["finalist"]]
+        tags = {IDENTITY: first.identity, "study": study.name, "sha256": kept.sha256, "trial": str(trial)}
+        order = {"file": str(kept.path), "epoch": kept.epoch, "sha256": kept.sha256, "mlflow": self._uri, "name": name}
+        place, told = self._place(study), "\n\n".join(verdict.lines(race.result(self._store, first)))
+        order |= {"experiment": place.experiment, "run": place.parent, "tags": tags, "told": told}
+        done = subprocess.run(
+            [sys.executable, "-m", "tuner.track.champion"], input=json.dumps(order) + "\n", capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            logger.warning("study %s: its winner is not registered: %s", study.name, one_line(said, self._uri))
+
     def _write_summary(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
         ended = sum(count for state, count in counts.items() if state.ended)
         at = max((_ms(row.ended or 0.0) for row in self._store.recent(study, 0.0, 1)), default=_ms(study.created))
@@ -403,8 +445,17 @@ class Forwarder:
         over = ended == sum(counts.values()) and (study.followed if found is None else found.over)
         status = "FINISHED" if over else "RUNNING"
         if place.status != status:
+            if over and study.stage is Stage.SEARCH:
+                self._write_account(study, place, counts, found)
             self._door.update(place.parent, status, at if status == "FINISHED" else None)
             place.status = status
+
+    def _write_account(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
+        leaders = self._store.leaders(study, account.BEST)
+        told = account.description(study, counts, leaders, found)
+        table = {"mlflow.loggedArtifacts": json.dumps([{"path": LEADERBOARD, "type": "table"}])}
+        self._door.attach(place.parent, LEADERBOARD, account.leaderboard(leaders))
+        self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **table})
 
 
 def prepare(uri: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from contextlib import closing
+from pathlib import Path
 
 from tuner.errors import TunerError
 from tuner.store import Store
@@ -19,7 +20,7 @@ def main() -> int:
     line = sys.stdin.fileno()
     order = json.loads(_first_line(line))
     try:
-        with closing(Store(order["db"])) as store, closing(Forwarder(store, order["mlflow"])) as forwarder:
+        with closing(Store(order["db"])) as store, closing(Forwarder(store, order["mlflow"], Path(order["home"]))) as forwarder:
             return int(not follow(forwarder, order["study"], Lifeline(line)))
     except TunerError as error:
         logging.error("%s", error)

@@ -25,6 +25,7 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE
 
 
 IDENTITY = "tuner.study"
+CHAMPION = "champion"  # the alias of a registered model's version that won last
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,22 @@ class Door:
                 (file := Path(folder) / name).write_text(text)
                 registry.get_artifact_repository(place, tracking_uri=self._uri).log_artifact(str(file))
         except Exception as error:  # noqa: BLE001 — artifact stores are plug-ins and raise what they like; the runs do without
-            logger.warning("%s was not stored with the study's run: %s", name, _one_line(error, self._uri))
+            logger.warning("%s was not stored with the study's run: %s", name, one_line(error, self._uri))
+
+    def registered(self, name: str, tag: str, value: str) -> bool:
+        """Whether a registered model, made if there is none, has a version with this tag; one always has the alias then."""
+        exceptions, client = _mlflow("exceptions"), _mlflow("tracking.client").MlflowClient(self._uri, self._uri)
+        with _sorted(self._uri):
+            try:
+                aliases = client.get_registered_model(name).aliases
+            except exceptions.MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                aliases = client.create_registered_model(name).aliases
+            mine = [version for version in client.search_model_versions(f"name = '{name}'") if version.tags.get(tag) == value]
+            if mine and CHAMPION not in aliases:
+                client.set_registered_model_alias(name, CHAMPION, mine[0].version)
+        return bool(mine)
 
     def _tags(self, tags: Mapping[str, str]) -> list[Any]:
         return [self._entities.RunTag(*tag) for tag in tags.items()]
@@ -155,10 +171,11 @@ def _sorted(uri: str) -> Iterator[None]:
         yield
     except _mlflow("exceptions").MlflowException as error:
         kind = Refused if error.error_code in REFUSALS else Unreachable
-        raise kind(f"MLflow: {_one_line(error, uri)}") from None
+        raise kind(f"MLflow: {one_line(error, uri)}") from None
 
 
-def _one_line(error: Exception, uri: str) -> str:
+def one_line(error: object, uri: str) -> str:
+    """The first line of what was said, without the password of an address."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     password = urlsplit(uri).password
     return text.replace(password, "***").replace(unquote(password), "***") if password else text

@@ -125,6 +125,6 @@ def _pass(forwarder: Forwarder, name: str | None, stop: Callable[[], bool]) -> i
         return 0  # it was deleted; one of that name may come
 
 
-def order(db: str, mlflow: str, study: str) -> bytes:
+def order(db: str, mlflow: str, study: str, home: str) -> bytes:
     """The first line to `python -m tuner.track`: addresses hold passwords, and everybody can read a command line."""
-    return json.dumps({"db": db, "mlflow": mlflow, "study": study}).encode() + b"\n"
+    return json.dumps({"db": db, "mlflow": mlflow, "study": study, "home": home}).encode() + b"\n"

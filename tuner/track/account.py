@@ -1,0 +1,34 @@
+"""What a study asked and found, for its run in MLflow: a description, and the best configurations as a table."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tuner import verdict
+from tuner.race import Result
+from tuner.spec import Fixed
+from tuner.store import Row, Study
+from tuner.trial import State
+
+BEST = 100  # configurations in the table
+
+
+def description(study: Study, counts: Mapping[State, int], leaders: Sequence[Row], found: Result | None) -> str:
+    """Markdown: the question, what came of the trials, the winner with its intervals."""
+    spec = study.spec
+    searched = [f"`{name}`" for name, parameter in spec.search.items() if not isinstance(parameter, Fixed)]
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    lines = [
+        f"**Asked:** which {', '.join(searched) or 'configuration'} of `{spec.model.name}` on `{spec.data.source}` "
+        f"{spec.objective.direction}s `{spec.objective.metric}`, in {study.trials} trials of {spec.train.epochs} epochs.",
+        f"**Trials:** {ended}{f'; {study.stopped}' if study.stopped else ''}",
+        *(f"**Best in the search:** trial {best.number}, {verdict.number(best.value or 0.0)}" for best in leaders[:1]),
+        *(f"**Found:** {line}" for line in verdict.lines(found)),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def leaderboard(leaders: Sequence[Row]) -> str:
+    """JSON in the form of MLflow's tables: the complete trials, best first."""
+    names = list(dict.fromkeys(name for row in leaders for name in row.params or {}))
+    data = [[row.number, row.value, row.epoch, row.parameters, *((row.params or {}).get(n) for n in names)] for row in leaders]
+    return json.dumps({"columns": ["trial", "objective", "epochs", "parameters", *names], "data": data})
