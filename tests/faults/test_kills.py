@@ -47,7 +47,9 @@ def check(folder: Path, quiet: Path) -> None:
     assert [len(rows) for rows, _ in found] == [6, 3, 1]  # one trial lasted to the end of the search
     for (rows, epochs), (wanted, _) in zip(found, expected, strict=True):
         check_rows(rows, epochs, wanted)
-    assert not list((folder / "checkpoints").rglob("*.json"))
+    (winner,) = found[-1][0]
+    assert winner.checkpoint is not None
+    assert [file for file in (folder / "checkpoints").rglob("*") if file.is_file()] == [folder / winner.checkpoint.path]
 
 
 def check_rows(rows: list[Row], epochs: dict[int, list[Epoch]], expected: list[Row]) -> None:
