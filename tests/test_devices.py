@@ -74,7 +74,9 @@ def test_several_devices_end_exactly_the_budget(store: Store, tmp_path: Path) ->
     raced, scored = (store.trials(stage) for stage in store.stages(study))
     assert [(row.number, row.state, row.fence, row.attempts) for row in raced] == [(n, State.COMPLETE, 1, 1) for n in range(9)]
     assert [(row.state, row.fence) for row in scored] == [(State.COMPLETE, 1)]
-    assert not list((tmp_path / "checkpoints").rglob("*.json"))
+    assert scored[0].checkpoint is not None
+    left = [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()]
+    assert left == [tmp_path / scored[0].checkpoint.path]  # the winner's model
 
 
 def test_a_study_that_cannot_be_begun_here_holds_up_no_other(tables: Store, tmp_path: Path) -> None:
