@@ -167,8 +167,8 @@ class Supervisor:
     def _begin_next(self) -> None:
         study = self._store.again(self._study)
         if study is not None and not study.followed:
-            rows, epochs = self._store.trials(study), self._store.epochs(study)
-            following = race.following(study, rows, epochs)
+            epochs = self._store.epochs(study) if study.stage is Stage.RACE else {}  # what follows a search asks for none
+            following = race.following(study, self._store.trials(study), epochs)
             failpoints.reach("stage.due")
             self._store.follow(study, following)
             failpoints.reach("stage.committed")

@@ -95,7 +95,8 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
     found = race.result(tables, study)
     failed = tables.trials(study, states=[State.FAILED])
     running = tables.trials(study, states=[State.RUNNING])
-    working = [seen.worker for seen in tables.workers() if seen.worker.name in {row.owner for row in running}]
+    owners = {row.owner for row in running}
+    working = [seen.worker for seen in tables.workers() if seen.worker.name in owners]
     progress: dict[str, Any] = {
         **_progress(tables, study),
         "priority": study.priority,
