@@ -1,5 +1,6 @@
 """The engine of lanes: who sits where, what a lane can notice of its neighbours, what is compiled, how trials go on."""
 
+from concurrent.futures import wait
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.test_lanes_equal_solo import check_same, curves, study
 from tests.test_solo import epochs_of
 from tuner import data as sources
-from tuner.lanes import Lanes
+from tuner.lanes import ROUNDS, Lanes
 from tuner.packing import Packing, planned
 from tuner.space import Space
 from tuner.trial import Failed, Failure, Trial
@@ -85,6 +86,31 @@ def test_packs_have_one_form_each(digits):
         engine.add(trial(number, depth=1 + number % 2))
     seen = [{e.number for e in engine.advance()} for _ in range(6)]
     assert seen == [{0, 2}] * 3 + [{1, 3}] * 3
+    assert engine.traces == 2
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_the_next_form_is_known_and_compiled_before_its_turn(digits, pruner):
+    engine = Lanes(study({**SPACE, "depth": {"int": [1, 2]}}, pruner=pruner, budget=10), digits, 2)
+    turn = 2 if pruner == "none" else 2 * ROUNDS
+    for number in range(2):
+        engine.add(trial(number, depth=1))
+    for number in range(2, turn):
+        engine.advance()
+        engine.stop(number - 2)
+        engine.add(trial(number, depth=1))
+    assert (engine.room, engine.like) == (1, None)
+    engine.add(trial(8, depth=2))
+    assert (engine.room, engine.like) == (0, 8), "the others of its form come when it is their turn"
+    assert {e.number for e in engine.advance()} == {turn - 2, turn - 1}
+    wait(engine._ahead.values())
+    assert engine.traces == 2
+    for number in (turn - 2, turn - 1):
+        engine.stop(number)
+    assert (engine.room, engine.like) == (1, 8)
+    engine.add(trial(9, depth=2))
+    alone = Lanes(study(SPACE), digits, 1)
+    check_same([e.metrics for e in epochs_of(engine) if e.number == 9], curves(alone, [trial(9, depth=2)])[9])
     assert engine.traces == 2
 
 

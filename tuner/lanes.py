@@ -17,6 +17,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class Lanes:
         self._study = Objective(spec, data)
         self._aligned = _aligned(spec)
         self._packs: dict[Form, _Pack] = {}
+        self._compiler = ThreadPoolExecutor(1, "compiler")
+        self._ahead: dict[Form, Future[_Pack]] = {}
         self._waiting: dict[Form, deque[Trial]] = {}
         self._traced: Counter[str] = Counter()
         self._forms: dict[int, Form] = {}
@@ -59,7 +62,7 @@ class Lanes:
         self._saved: dict[int, Checkpoint] = {}
         self._weights: dict[int, int] = {}
         self._focus: Form | None = None
-        self._served = 0
+        self._served = self._taken = 0
         self._busy = self._seats = 0
 
     def __str__(self) -> str:
@@ -85,15 +88,16 @@ class Lanes:
     def soon(self) -> int:
         """How many more of the form in focus will be taken in; a pack of the next form when it has had its turn."""
         room, like = self._wanted()
-        return self.K if like is None else self._quota - self._served - room
+        return self.K if like is None else min(self._quota - self._served, self.K) - room
 
     def _wanted(self) -> tuple[int, int | None]:
         inside = Counter(self._forms.values())
         if self._focus is not None and inside[self._focus] and self._served < self._quota:
             mine = next(number for number, form in self._forms.items() if form == self._focus)
-            return min(max(0, self._most(self._focus) - inside[self._focus]), self._quota - self._served), mine
-        crowded = len(self._forms) > (PARKED - 1) * self.K or any(count >= self._most(form) for form, count in inside.items())
-        return 0 if crowded else 1, None
+            full = any(2 * count > self._most(form) for form, count in inside.items() if form != self._focus)
+            missing = max(0, self._most(self._focus) - inside[self._focus])
+            return 0 if full else min(missing, self._quota - self._served), mine
+        return int(len(self._forms) <= (PARKED - 1) * self.K), None
 
     @property
     def _quota(self) -> int:
@@ -121,7 +125,7 @@ class Lanes:
             checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
         if self._wanted()[1] is None:
             self._focus, self._served = form, 0
-        self._served += 1
+        self._served, self._taken = self._served + 1, self._taken + 1
         self._forms[trial.number], self._weights[trial.number] = form, self._count(trial.params)
         if trial.checkpoint is not None:
             self._saved[trial.number] = trial.checkpoint
@@ -175,7 +179,26 @@ class Lanes:
             epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights[seat.trial.number]))
             if seat.epoch == self._spec.train.epochs:
                 self.stop(seat.trial.number)
+        self._compile_ahead()
         return epochs
+
+    def _compile_ahead(self) -> None:
+        """Let the next form's pack be compiled while this one trains, if there will be trials for a full one.
+
+        What trains when does not depend on how long it takes.
+        """
+        form = self._focus
+        if form is None or form in self._packs or form in self._ahead:
+            return
+        inside, lanes = sum(other == form for other in self._forms.values()), self._most(form)
+        if inside and 2 * (inside + self._spec.budget.trials - self._taken) > lanes:
+            self._ahead[form] = self._compiler.submit(self._made, form, lanes, compiled=True)
+
+    def _made(self, form: Form, lanes: int, *, compiled: bool = False) -> "_Pack":
+        made = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
+        if compiled:
+            made.compile()
+        return made
 
     def _pack(self, form: Form, *, dry: bool) -> "_Pack":
         """The pack of a form.
@@ -191,7 +214,8 @@ class Lanes:
                 return pack
             if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
                 return pack
-        made = _Pack(form, lanes, self._packing, self._study, self._data, self._traced)
+        ahead = self._ahead.pop(form).result() if form in self._ahead else None
+        made = ahead if ahead is not None and ahead.K == lanes else self._made(form, lanes)
         if pack is not None and pack.seated:
             made.take_over(pack)
         empty = [other for other, its in self._packs.items() if not its.seated and other != form]
@@ -210,6 +234,7 @@ class Lanes:
             saved = (replace(seat.trial, checkpoint=self._saved.get(seat.trial.number)) for seat in pack.seated)
             self._waiting[its].extendleft(saved)
         self._packs.clear()
+        self._ahead.clear()
         self._limits[form] = max(1, lanes // 2)
         if lanes > 1:
             return []
@@ -277,7 +302,7 @@ class _Pack:
         jit = packing.space.spec.train.jit
         jit = not packing.space.network.convolutional if jit is None else jit  # type: ignore[union-attr]
         compiled = tf.function(self._epoch, jit_compile=jit, autograph=False)
-        self._compiled = compiled.get_concrete_function(tf.TensorSpec(shape, tf.int32))
+        self._compiled = compiled.get_concrete_function(tf.TensorSpec(shape, tf.int32), tf.TensorSpec([], tf.int32))
         forget = tf.function(self._rule.reset, autograph=False)
         self._forget = forget.get_concrete_function(tf.TensorSpec([lanes], tf.int32))
 
@@ -384,7 +409,8 @@ class _Pack:
     def train(self) -> list[tuple[_Seat, dict[str, float]]]:
         """One epoch for every lane; those with a trial, and what was measured of it."""
         self._read = None
-        means, predicted = (result.numpy() for result in self._compiled(tf.constant(self._order())))
+        order = self._order()
+        means, predicted = (result.numpy() for result in self._compiled(tf.constant(order), tf.constant(len(order))))
         measured = []
         for lane, seat in sorted(self._seats.items()):
             seat.epoch, seat.trained = seat.epoch + 1, True
@@ -402,11 +428,14 @@ class _Pack:
             return filled[(self.epoch or 0) + 1]
         return np.stack([filled[epoch] for epoch in epochs], axis=1)
 
-    def _epoch(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The steps of one epoch: means over its rows of loss and metric [2, K], and predictions afterwards [K, V, C]."""
+    def compile(self) -> None:
+        """What the first epoch would wait for; changes nothing."""
+        self._compiled(tf.constant(self._order()), tf.constant(0))
+
+    def _epoch(self, rows: tf.Tensor, T: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The first T steps of one epoch: means over its rows of loss and metric [2, K], and predictions afterwards [K, V, C]."""
         self._traced["epoch"] += 1
         part, share_T = self._study.shares(self._form.batch_size)
-        T = rows.shape[0]
 
         def step(t: tf.Tensor, means: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return t + 1, means + share_T[t] * self._step(rows[t], part[t])

@@ -65,9 +65,14 @@ def main() -> None:
         metric=work.spec.objective.metric, mode="max", num_samples=work.spec.budget.trials, scheduler=scheduler,
         reuse_actors=True,
     )  # fmt: skip
-    running = tune.RunConfig(storage_path=str(work.answer.parent), stop={"training_iteration": epochs}, verbose=0)
+    running = tune.RunConfig(
+        storage_path=str(work.answer.parent), stop={"training_iteration": epochs}, verbose=0,
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+    )  # fmt: skip
     training = tune.with_resources(tune.with_parameters(Training, work=work), {"cpu": 1})
     results = tune.Tuner(training, param_space=space(work), tune_config=tuning, run_config=running).fit()
+    if results.errors:
+        raise results.errors[0]
     ends = [(result.metrics["timestamp"], result.metrics[tuning.metric], result.config) for result in results]
     work.finish([{"ended": at, "value": value, "params": params} for at, value, params in ends])
 
