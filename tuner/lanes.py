@@ -214,8 +214,7 @@ class Lanes:
                 return pack
             if lanes == pack.K or inside <= pack.K < lanes or (lanes > pack.K and self._aligned and pack.seated):
                 return pack
-        ahead = self._ahead.pop(form).result() if form in self._ahead else None
-        made = ahead if ahead is not None and ahead.K == lanes else self._made(form, lanes)
+        made = self._ahead.pop(form).result() if form in self._ahead else self._made(form, lanes)
         if pack is not None and pack.seated:
             made.take_over(pack)
         empty = [other for other, its in self._packs.items() if not its.seated and other != form]
