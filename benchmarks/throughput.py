@@ -21,6 +21,7 @@ from benchmarks.environment import describe
 from benchmarks.searches import ASHA, CONVNET, DIGITS, LENET, MNIST, Searched, ours, peer, study
 
 BUSY = 85.0  # percent of the lanes
+WAITING = 5.0  # percent of the time that the training process waits, asking and storing included
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def show(name: str, side: str, search: Searched) -> None:
     print(f"{name:<36}{side:<20}{cells}", flush=True)
 
 
-def busy(folder: Path) -> Iterator[float]:
-    """The share of busy lanes in percent, as the engine says in its log."""
+def said(folder: Path, words: str) -> Iterator[float]:
+    """The percents before these words in the log of our training process."""
     for log in (folder / "ours" / "logs").glob("*.log"):
-        yield from (float(share) for share in re.findall(r"([\d.]+) % of them busy", log.read_text()))
+        yield from (float(share) for share in re.findall(rf"([\d.]+) % of {words}", log.read_text()))
 
 
 def claim(name: str, ratio: float, target: float) -> str:
@@ -126,7 +127,9 @@ def main() -> None:
             first, second = searched(name, case, given, Path(folder))
             claims.append(claim(name, first.per_hour / second.per_hour, case.target))
             if case.changes.get("pruner") is ASHA:
-                claims += [claim(f"{name}: percent of lanes busy", share, BUSY) for share in busy(Path(folder))]
+                claims += [claim(f"{name}: percent of lanes busy", share, BUSY) for share in said(Path(folder), "them busy")]
+            waited = said(Path(folder), "the time went by in waiting")
+            claims += [claim(f"{name}: percent of the time not waiting", 100 - share, 100 - WAITING) for share in waited]
     print("", *claims, sep="\n")
 
 

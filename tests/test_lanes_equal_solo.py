@@ -169,4 +169,4 @@ def test_every_method_trains_in_a_lane_as_it_does_alone(digits, optimizer):
 def test_lanes_say_how_many_of_them_were_busy(digits):
     engine = Lanes(study({"width": 8}), digits, 4)
     curves(engine, [Trial(number, {"learning_rate": 1e-3}, seed=number) for number in range(3)])
-    assert str(engine) == "packs of 4 lanes, 75.0 % of them busy, 1 graphs"
+    assert str(engine) == "packs of 4 lanes, 75.0 % of them busy, 1 graph"

@@ -35,6 +35,7 @@ class Inbox:
     def __init__(self, end: socket.socket) -> None:
         self._channel = Channel(end)
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.waited = 0.0  # seconds
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -54,7 +55,10 @@ class Inbox:
         """Report, and wait for the verdict."""
         self._channel.send(report)
         failpoints.reach("child.reported")
-        return Verdict.decode(self._messages.get())
+        begin = time.monotonic()
+        message = self._messages.get()
+        self.waited += time.monotonic() - begin
+        return Verdict.decode(message)
 
 
 class Session:
@@ -71,12 +75,14 @@ class Session:
     def work(self) -> None:
         """Until the verdict is to quit."""
         failed: list[Failed] = []
+        begin = time.monotonic()
         while not (verdict := self._inbox.exchange(self._asking(failed))).quit:
             failed = [failure for trial in verdict.add if (failure := self._add(trial)) is not None]
             if not failed and not (verdict.add and self._run.room):  # the first of a pack says what the others must be like
                 for number in self._inbox.exchange(self._advance()).stop:
                     self._forget(number)
         log.info("%s", self._run)
+        log.info("%.1f %% of the time went by in waiting for verdicts", 100 * self._inbox.waited / (time.monotonic() - begin))
         self._inbox.exchange(self._save(list(self._saved)))
 
     def _asking(self, failed: list[Failed]) -> Report:
