@@ -67,7 +67,8 @@ class Lanes:
 
     def __str__(self) -> str:
         share, sizes = 100 * self._busy / max(1, self._seats), sorted({pack.K for pack in self._packs.values()}) or [self.K]
-        return f"packs of {' and '.join(map(str, sizes))} lanes, {share:.1f} % of them busy, {self.traces} graph{'s' * (self.traces != 1)}"
+        graphs = f"{self.traces} graph{'s' if self.traces != 1 else ''}"
+        return f"packs of {' and '.join(map(str, sizes))} lanes, {share:.1f} % of them busy, {graphs}"
 
     @property
     def traces(self) -> int:
