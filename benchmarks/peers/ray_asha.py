@@ -18,27 +18,19 @@ from tuner.trial import Params
 PROCESSES = 2
 
 
-class Training(tune.Trainable):
-    """A trial that is asked for one epoch after the other."""
+class Reports(keras.callbacks.Callback):
+    """Tells Tune of every epoch; it ends the trial there when the scheduler says so."""
 
-    def setup(self, config: Params, work: Work) -> None:
-        """Once for each process."""
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        self._work = work
-        self.reset_config(config)
-
-    def reset_config(self, config: Params) -> bool:
-        """Once for each further trial."""
-        keras.backend.clear_session()
-        self._model, self._batch_size = self._work.compiled(config)
-        return True
-
-    def step(self) -> dict[str, float]:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """An epoch."""
-        epoch = self.iteration
-        options = {"batch_size": self._batch_size, "initial_epoch": epoch, "epochs": epoch + 1, "verbose": 0}
-        curves = self._model.fit(**self._work.rows, **options).history
-        return {name: its[-1] for name, its in curves.items()}
+        del epoch  # Tune counts
+        tune.report(dict(logs or {}))
+
+
+def training(config: Params, work: Work) -> None:
+    """A trial."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    work.fit(config, callbacks=[Reports()])
 
 
 def space(work: Work) -> dict[str, Any]:
@@ -65,12 +57,9 @@ def main() -> None:
         metric=work.spec.objective.metric, mode="max", num_samples=work.spec.budget.trials, scheduler=scheduler,
         reuse_actors=True,
     )  # fmt: skip
-    running = tune.RunConfig(
-        storage_path=str(work.answer.parent), stop={"training_iteration": epochs}, verbose=0,
-        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-    )  # fmt: skip
-    training = tune.with_resources(tune.with_parameters(Training, work=work), {"cpu": 1})
-    results = tune.Tuner(training, param_space=space(work), tune_config=tuning, run_config=running).fit()
+    running = tune.RunConfig(storage_path=str(work.answer.parent), verbose=0)
+    trainable = tune.with_resources(tune.with_parameters(training, work=work), {"cpu": 1})
+    results = tune.Tuner(trainable, param_space=space(work), tune_config=tuning, run_config=running).fit()
     if results.errors:
         raise results.errors[0]
     ends = [(result.metrics["timestamp"], result.metrics[tuning.metric], result.config) for result in results]
