@@ -15,15 +15,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from tests.conftest import study_spec
-from tuner import failpoints, race, track
+from tuner import failpoints, provenance, race, track
+from tuner import spec as specs
 from tuner.errors import BadInput, DatabaseAway, UnknownStudy
 from tuner.process import here
-from tuner.store import Claim, Progress, Store, Study
-from tuner.track import Forwarder
+from tuner.store import Claim, Lifetime, Progress, Store, Study
+from tuner.track import Forwarder, counters
 from tuner.track.door import Refused, Unreachable
 from tuner.track.follow import Lifeline, Presence, follow, order
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
@@ -188,10 +190,60 @@ def test_a_study_shows_what_was_asked_and_how_far_it_is(
     }  # fmt: skip
     counters = {"trials": "4", "complete": "2", "running": "1", "queued": "1", "best_trial": "1"}
     assert {key: parent.data.tags[key] for key in counters} == counters
-    assert mlflow.curve(parent, "best_value") == [(2, 2_002_250, 0.7)]
     (file,) = mlflow.client.list_artifacts(parent.info.run_id)
     local = mlflow.client.download_artifacts(parent.info.run_id, file.path)
-    assert type(study.spec).model_validate_json(Path(local).read_text()) == study.spec
+    assert (file.path, specs.load(Path(local))) == ("study.toml", study.spec)
+
+
+def test_a_study_shows_where_it_was_launched(tables: Store, forwarder: Forwarder, mlflow: Mlflow) -> None:
+    facts = provenance.facts(Path(__file__).parent)
+    study = tables.launch(study_spec(name="launched"), 4, {"commit": "0a1b, with changes", **facts})
+    forwarder.forward(study.name)
+    tags = mlflow.parent(study).data.tags
+    assert tags["version.numpy"] == np.__version__
+    assert tags["version.python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
+    assert "processors" in tags["machine"]
+    assert facts.get("commit", tags["commit"]) == tags["commit"]
+    assert tags["commit"].startswith(tags["mlflow.source.git.commit"])
+
+
+def test_what_the_trials_have_come_to_is_a_curve_that_does_not_depend_on_when_it_is_shown(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow
+) -> None:
+    first, second = begin(tables, study), begin(tables, study, now=2000.5)
+    train(tables, first, 2, Outcome(State.COMPLETE, value=0.2))
+    forwarder.forward(study.name)
+    train(tables, second, 3, Outcome(State.COMPLETE, value=0.1))
+    train(tables, begin(tables, study, now=2003.5), 4, Outcome(State.PRUNED, value=0.9))
+    still = begin(tables, study, now=2003.5)
+    forwarder.forward(study.name)
+    train(tables, still, 8, Outcome(State.FAILED, failure=Failure.ERROR, message="no"))
+    forwarder.forward(study.name)
+    parent = mlflow.parent(study)
+
+    def curves() -> dict[str, list[float]]:
+        points = {key: mlflow.curve(parent, key) for key in parent.data.metrics}
+        assert all([step for step, *_ in curve] == [1, 2, 3, 4] for curve in points.values()), points
+        assert all([at for _, at, _ in curve] == [2_002_250, 2_003_250, 2_004_250, 2_008_250] for curve in points.values())
+        return {key: [value for *_, value in curve] for key, curve in points.items()}
+
+    assert curves() == {
+        "trials/complete": [1, 2, 2, 2], "trials/pruned": [0, 0, 1, 1], "trials/failed": [0, 0, 0, 1],
+        "trials/running": [1, 0, 1, 0], "best_value": [0.2, 0.2, 0.2, 0.2],
+        "trials/per_hour": pytest.approx([3600 / 2.25, 7200 / 3.25, 10800 / 4.25, 14400 / 8.25]),
+    }  # fmt: skip
+    before = curves()
+    forwarder.rebuild(study)
+    assert curves() == before
+
+
+def test_many_trials_have_few_points_and_every_best_value_among_them() -> None:
+    ends = [Lifetime(n, State.COMPLETE, float(n == 1234) - n, 0.0, 1.0 + n) for n in range(3000)]
+    points = counters.points(ends, 3000, 0, maximise=True)
+    assert len(points) < 6 * 210
+    assert [p.step for p in points if p.key == "best_value" and p.value == 0.0][:1] == [1]
+    later = counters.points(ends[:2990], 3000, 2980, maximise=True)
+    assert {point.step for point in later} == {2985, 2990}
 
 
 def test_a_study_ends_with_its_last_trial_and_goes_on_when_it_is_extended(
@@ -243,7 +295,7 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     for value in (0.5, 0.2, 0.6, 0.2, 0.55):
         train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=value))
     forwarder.forward(study.name)
-    train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=0.2))
+    train(tables, begin(tables, stage, now=STARTED + 1.5), 2, Outcome(State.COMPLETE, value=0.2))
     tables.follow(stage, race.following(stage, tables.trials(stage), tables.epochs(stage)))
     test = tables.next(stage)
     assert test is not None
@@ -294,18 +346,36 @@ def scored(tables: Store, name: str, home: Path) -> Study:
     return study
 
 
-def test_the_winner_is_registered_once_as_champion_with_its_lineage(
-    tables: Store, tmp_path: Path, uri: str, mlflow: Mlflow
+def test_the_report_and_the_winner_are_there_once_and_a_damaged_model_holds_up_nothing(
+    tables: Store, tmp_path: Path, uri: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    study = scored(tables, "registered", tmp_path)
-    for _ in range(2):
-        with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
-            forwarder.rebuild(study)
-    client = mlflow.client
+    study, file = scored(tables, "registered", tmp_path), tmp_path / "winner.keras"
+    whole = file.read_bytes()
+    file.write_text("something else")
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.forward(study.name)
+    assert "study registered: its winner is not registered" in caplog.text
+    assert "SHA-256" in caplog.text
+    assert track.lag(tables, study, uri) == 0
+    client, parent = mlflow.client, next(run for run in mlflow.runs(study) if run.info.run_name == study.name).info
+    report = Path(parent.artifact_uri.removeprefix("file://")) / "report.html"
+    written = report.stat().st_mtime_ns
+    assert {artifact.path for artifact in client.list_artifacts(parent.run_id)} == {
+        "study.toml", "leaderboard.json", "report.html", "plots",
+    }  # fmt: skip
+    assert "plots/history.png" in {artifact.path for artifact in client.list_artifacts(parent.run_id, "plots")}
+
+    file.write_bytes(whole)
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.forward(study.name)
+    assert report.stat().st_mtime_ns == written
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.rebuild(study)
+    assert report.stat().st_mtime_ns > written
     (version,) = client.search_model_versions("name = 'registered'")
     (below,) = [run for run in mlflow.runs(study) if run.info.run_name == "final race"]
     tags = {"tuner.study": study.identity, "study": "registered", "trial": "0"}
-    assert version.tags == {**tags, "sha256": hashlib.sha256((tmp_path / "winner.keras").read_bytes()).hexdigest()}
+    assert version.tags == {**tags, "sha256": hashlib.sha256(whole).hexdigest()}
     assert (version.run_id, below.info.status) == (below.info.run_id, "FINISHED")
     assert version.description.startswith("winner: trial 0")
     assert client.get_model_version_by_alias("registered", "champion").version == version.version
@@ -316,18 +386,6 @@ def test_the_winner_is_registered_once_as_champion_with_its_lineage(
     assert {"data/model.keras", "input_example.json", "requirements.txt", "MLmodel"} <= files
     assert not [name for name in files if "pickle" in name]
     assert '"shape": [-1, 3]' in (folder / "MLmodel").read_text()
-
-
-def test_a_winner_that_cannot_be_loaded_is_told_and_holds_up_nothing(
-    tables: Store, tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    study = scored(tables, "damaged", tmp_path)
-    (tmp_path / "winner.keras").write_text("something else")
-    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
-        forwarder.forward(study.name)
-        assert "study damaged: its winner is not registered" in caplog.text
-        assert "SHA-256" in caplog.text
-        assert track.lag(tables, study, uri) == 0
 
 
 def test_a_running_trial_grows_and_ends(tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow) -> None:
@@ -688,7 +746,7 @@ def test_the_process_makes_the_database_and_ends_with_its_lifeline(tables: Store
     assert Mlflow(uri).trial(study).info.status == "FINISHED"
     with closing(sqlite3.connect(tmp_path / "new" / "mlflow.db")) as made:
         assert made.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert [file.name for file in (tmp_path / "new" / "mlartifacts").rglob("*.json")] == ["study.json"]
+    assert [file.name for file in (tmp_path / "new" / "mlartifacts").rglob("*.toml")] == ["study.toml"]
 
 
 def test_after_the_lifeline_is_cut_one_more_pass_shows_the_rest(
@@ -797,7 +855,7 @@ def test_a_server_that_comes_back_is_shown_everything(tables: Store, study: Stud
     assert [mlflow.trial(study, number).info.status for number in (0, 1)] == ["FINISHED", "FAILED"]
     assert mlflow.trial(study, 1).info.end_time == 2_002_250
     (file,) = mlflow.client.list_artifacts(mlflow.parent(study).info.run_id)
-    assert file.path == "study.json"
+    assert file.path == "study.toml"
     before = mlflow.everything(study)
     assert forwarder.rebuild(study) == 2
     assert mlflow.everything(study) == before

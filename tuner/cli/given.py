@@ -47,5 +47,8 @@ def budget(spec: "StudySpec") -> int:
 
 
 def facts(known: "Facts") -> dict[str, Any]:
-    """What is kept of the data with a study."""
-    return {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
+    """What is kept with a study: of its data, and of where it is launched."""
+    from tuner import provenance
+
+    data = {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
+    return data | provenance.facts(Path.cwd())
