@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,21 +30,15 @@ from tuner.track.door import Refused, Unreachable
 from tuner.track.follow import Lifeline, Presence, follow, order
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"  # MLflow 3.17 against SQLAlchemy 2.1
-)
+pytestmark = [
+    pytest.mark.usefixtures("environment"),
+    # MLflow 3.17 against SQLAlchemy 2.1
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
+]
 
 TTL = 30.0
 STARTED = 2000.0
 ALL = 3  # mlflow.entities.ViewType
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in track.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -171,6 +165,7 @@ def test_a_trial_shows_its_parameters_its_curves_and_whose_it_is(
     assert mlflow.curve(run, "objective") == [(2, 2_002_250, 0.2)]
     assert mlflow.curve(run, "parameters") == [(2, 2_002_250, 99.0)]
     assert mlflow.curve(run, "seconds") == [(2, 2_002_250, 2.25)]
+    assert mlflow.curve(run, "log10/learning_rate") == [(2, 2_002_250, -3.0)]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (run.data.tags["study"], run.data.tags["attempts"]) == (study.name, "1")
 
@@ -327,17 +322,18 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     assert mlflow.everything(study) == before
 
 
-def scored(tables: Store, name: str, home: Path) -> Study:
-    """A study whose winner was scored and is kept below a home."""
+def scored(tables: Store, name: str, home: Path, ends: Sequence[tuple[dict[str, Any], Outcome]] = (({}, COMPLETE),)) -> Study:
+    """A study whose trials ended like this, with a winner that was scored and is kept below a home."""
     import keras
 
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")]).save(home / "winner.keras")
     kept = Checkpoint(Path("winner.keras"), 1, hashlib.sha256((home / "winner.keras").read_bytes()).hexdigest())
-    study = tables.launch(study_spec(name=name, budget=1, final={"finalists": 1, "seeds": 3}), 1, {})
+    study = tables.launch(study_spec(name=name, budget=len(ends), final={"finalists": 1, "seeds": 3}), len(ends), {})
     stages = [study]
-    for runs in (1, 3):
-        for value in range(runs):
-            train(tables, begin(tables, stages[-1]), 1, Outcome(State.COMPLETE, value=value / 4))
+    seeds = [({}, Outcome(State.COMPLETE, value=value / 4)) for value in range(3)]
+    for runs in (ends, seeds):
+        for params, outcome in runs:
+            train(tables, begin(tables, stages[-1], params), 1, outcome)
         rows, epochs = tables.trials(stages[-1]), tables.epochs(stages[-1])
         tables.follow(stages[-1], race.following(stages[-1], rows, epochs))
         stages.append(tables.stages(study)[-1])
@@ -803,29 +799,6 @@ class Passing(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = int(taken.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "a")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **track.ENVIRONMENT})
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if "Application startup complete" in line:
-            break
-    else:
-        pytest.fail("".join(said))
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.communicate()
 
 
 @pytest.fixture

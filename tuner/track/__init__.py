@@ -182,12 +182,13 @@ def _trial_params(row: Row) -> dict[str, str]:
     return {key: _cut(str(value), PARAM_LENGTH) for key, value in (row.params or {}).items()}
 
 
-def _end_points(row: Row) -> list[Point]:
+def _end_points(study: Study, row: Row) -> list[Point]:
     """What is known once a trial has ended, under the same names in all studies."""
     if row.ended is None:
         return []
     seconds = None if row.started is None else row.ended - row.started
     values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds}
+    values |= prepared.logarithms(study.spec, row.params or {})
     return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
 
 
@@ -340,9 +341,9 @@ class Forwarder:
         """The points that the view does not show yet, and which of them were infinite."""
         row = item.row
         if row.epoch <= item.shown:
-            return _end_points(row), ""
+            return _end_points(study, row), ""
         points, infinite = _curves(self._store.epoch_times(study, row.number, after=item.shown))
-        return points + _end_points(row), infinite
+        return points + _end_points(study, row), infinite
 
     def _runs(self, place: Place) -> dict[int, Found]:
         if place.runs is None:

@@ -5,6 +5,7 @@ state is read from MLflow 3.17's page (`ExperimentPageUIState` and the chart car
 """
 
 import json
+import math
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -12,13 +13,14 @@ from typing import Any
 
 from tuner.owners import is_owned
 from tuner.space import Space
-from tuner.spec import Choice, Fixed, Parameter, StudySpec
+from tuner.spec import Choice, Fixed, FloatRange, IntRange, Parameter, StudySpec
+from tuner.trial import Params
 
 KEY = "mlflow.sharedViewState.tuner"
 NAME = "Trials"
 OBJECTIVE = "objective"  # the metric of a trial's run that holds its value
 SECTION = "search"
-AXES = 12  # parameters in the parallel coordinates
+AXES = 12  # parameters in the charts
 SCATTERED = 4  # numeric parameters that are each set against the objective; the first two share a contour
 
 
@@ -26,6 +28,12 @@ def view(spec: StudySpec, at: int) -> dict[str, str]:
     """The experiment's tag with the view, made `at` milliseconds since 1970."""
     packed = b64encode(zlib.compress(json.dumps(_state(spec)).encode(), 9)).decode()
     return {KEY: json.dumps({"name": NAME, "createdAt": at, "updatedAt": at, "state": f"deflate;{packed}"})}
+
+
+def logarithms(spec: StudySpec, params: Params) -> dict[str, float]:
+    """As metrics the logarithms of what is searched by factors: MLflow's charts have no logarithmic axes for parameters."""
+    wanted = (name for name, parameter in spec.search.items() if _by_factors(parameter) and not is_owned(name))
+    return {_logarithm(name): math.log10(float(params[name])) for name in wanted if name in params}
 
 
 def _state(spec: StudySpec) -> dict[str, Any]:
@@ -49,22 +57,35 @@ def _state(spec: StudySpec) -> dict[str, Any]:
 
 def _charts(spec: StudySpec) -> Iterator[dict[str, Any]]:
     common = _common(spec)
-    numeric = [name for name, parameter in common.items() if _is_numeric(parameter)]
+    axes = {name: _axis(name, parameter) for name, parameter in list(common.items())[:AXES]}
+    numeric = [axes[name] for name in axes if _is_numeric(common[name])]
     objective = {"key": OBJECTIVE, "type": "METRIC"}
     yield {
-        "type": "PARALLEL", "selectedParams": list(common)[:AXES], "selectedMetrics": [OBJECTIVE], "showAllRuns": False,
-        "displayName": "Parameters and objective",
+        "type": "PARALLEL", "showAllRuns": False,
+        "selectedParams": [axis["key"] for axis in axes.values() if axis["type"] == "PARAM"],
+        "selectedMetrics": [*(axis["key"] for axis in axes.values() if axis["type"] == "METRIC"), OBJECTIVE],
     }  # fmt: skip
     yield {"type": "LINE", "metricKey": spec.objective.metric, "selectedMetricKeys": [spec.objective.metric]}
-    for name in numeric[:SCATTERED]:
-        yield {"type": "SCATTER", "xaxis": {"key": name, "type": "PARAM"}, "yaxis": objective, "runsCountToCompare": 100}
+    for axis in numeric[:SCATTERED]:
+        yield {"type": "SCATTER", "xaxis": axis, "yaxis": objective, "runsCountToCompare": 100}
     if len(numeric) > 1:
-        x, y = ({"key": name, "type": "PARAM"} for name in numeric[:2])
-        yield {"type": "CONTOUR", "xaxis": x, "yaxis": y, "zaxis": objective}
+        yield {"type": "CONTOUR", "xaxis": numeric[0], "yaxis": numeric[1], "zaxis": objective}
     yield {
         "type": "DIFFERENCE", "compareGroups": ["Parameters"], "chartName": "Differences", "showDifferencesOnly": True,
         "showChangeFromBaseline": True, "baselineColumnUuid": "",
     }  # fmt: skip
+
+
+def _axis(name: str, parameter: Parameter) -> dict[str, str]:
+    return {"key": _logarithm(name), "type": "METRIC"} if _by_factors(parameter) else {"key": name, "type": "PARAM"}
+
+
+def _logarithm(name: str) -> str:
+    return f"log10/{name}"
+
+
+def _by_factors(parameter: Parameter) -> bool:
+    return isinstance(parameter, IntRange | FloatRange) and parameter.log
 
 
 def _common(spec: StudySpec) -> Mapping[str, Parameter]:
