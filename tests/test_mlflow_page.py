@@ -113,7 +113,7 @@ def test_every_trial_of_a_finished_study_is_in_the_table_with_its_state_and_para
     visit(page, view(server, finished))
     assert shown(page, len(ENDS)) == dict(enumerate(STATES))
     for column in ("objective", "width", "optimizer", "learning_rate", "state"):
-        assert page.get_by_role("columnheader", name=column, exact=True).count() == 1
+        assert page.get_by_role("columnheader", name=column, exact=True).count() >= 1
     assert page.get_by_test_id("saved-views-trigger").inner_text() == "Trials"
 
 
@@ -139,11 +139,11 @@ def test_the_charts_draw_curves_and_parallel_coordinates_of_our_parameters(
     assert curves.count() >= len(ENDS)
     axes = page.locator(".parcoords .dimension .label")
     axes.first.wait_for(state="attached")
-    assert [label[:6] for label in sorted(axes.all_text_contents())] == ["log10/", "object", "optimi", "width"]
+    assert [label[:6] for label in sorted(axes.all_text_contents())] == ["log10 ", "object", "optimi", "width"]
     drawn = "all => all.some(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(value => value))"
     assert page.locator(".parcoords canvas").evaluate_all(drawn)
-    for title in ("width vs. objective", "log10/learning_rate vs. objective"):
-        assert card.filter(has_text=title).count() >= 1
+    for title in ("width vs. objective", "log10 learning_rate vs. objective"):
+        card.filter(has_text=title).first.wait_for()
 
 
 def test_the_progress_of_a_study_is_a_chart_of_its_run(page: "Page", server: str, finished: Study) -> None:
@@ -165,8 +165,7 @@ def test_the_files_of_a_study_open(page: "Page", server: str, finished: Study) -
     page.get_by_text("study.toml").first.click()
     page.get_by_text('name = "finished"').first.wait_for()
     page.get_by_text("leaderboard.json").first.click()
-    page.get_by_text('"columns"').first.wait_for()
-    assert page.get_by_text("learning_rate").count() >= 1
+    page.get_by_text("learning_rate", exact=True).first.wait_for()
 
 
 def test_the_winner_is_a_registered_model(page: "Page", server: str, finished: Study) -> None:

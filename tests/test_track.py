@@ -165,7 +165,7 @@ def test_a_trial_shows_its_parameters_its_curves_and_whose_it_is(
     assert mlflow.curve(run, "objective") == [(2, 2_002_250, 0.2)]
     assert mlflow.curve(run, "parameters") == [(2, 2_002_250, 99.0)]
     assert mlflow.curve(run, "seconds") == [(2, 2_002_250, 2.25)]
-    assert mlflow.curve(run, "log10/learning_rate") == [(2, 2_002_250, -3.0)]
+    assert mlflow.curve(run, "log10 learning_rate") == [(2, 2_002_250, -3.0)]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (run.data.tags["study"], run.data.tags["attempts"]) == (study.name, "1")
 

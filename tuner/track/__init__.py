@@ -15,8 +15,9 @@ The tag `tuner.study` says of which launch of a study an experiment or a run is;
     all of a race        FINISHED   the last   the run `final race` below the parent run; below that one for each finalist on each
                                                seed, and one for the winner's score on the test split
 
-The run of a study carries its file, where it was launched (the tags `version.…`, `commit`, `machine`), what its trials have come
-to as curves (`counters`), and once its search, and then its race, has ended the report with its plots (`files`).
+The run of a study carries its file, where it was launched (the tags `version.…`, `commit`, `machine`, `data.sha256`), what its
+trials have come to as curves (`counters`), and once its search, and then its race, has ended the report with its plots (`files`).
+The experiment has a view of the trials, with table and charts, in the menu of its page (`prepared`).
 
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
@@ -129,7 +130,7 @@ def _launch_tags(study: Study) -> dict[str, str]:
     """Where a study was launched, as MLflow calls it where it has a name."""
     facts = study.facts
     tags = {f"version.{name}": version for name, version in facts.get("versions", {}).items()}
-    tags |= {"machine": facts.get("machine", ""), "commit": facts.get("commit", "")}
+    tags |= {"machine": facts.get("machine", ""), "commit": facts.get("commit", ""), "data.sha256": facts.get("sha256", "")}
     tags |= {"mlflow.source.name": "tuner", "mlflow.source.git.commit": tags["commit"].partition(",")[0]}
     return {key: _cut(value, TAG_LENGTH) for key, value in tags.items() if value}
 

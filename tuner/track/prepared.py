@@ -81,7 +81,7 @@ def _axis(name: str, parameter: Parameter) -> dict[str, str]:
 
 
 def _logarithm(name: str) -> str:
-    return f"log10/{name}"
+    return f"log10 {name}"
 
 
 def _by_factors(parameter: Parameter) -> bool:
