@@ -26,7 +26,7 @@ from tuner.errors import BadInput, DatabaseAway, UnknownStudy
 from tuner.process import here
 from tuner.store import Claim, Lifetime, Progress, Store, Study
 from tuner.track import Forwarder, counters
-from tuner.track.door import Refused, Unreachable
+from tuner.track.door import Door, Refused, Unreachable
 from tuner.track.follow import Lifeline, Presence, follow, order
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
@@ -834,6 +834,30 @@ def test_a_server_that_comes_back_is_shown_everything(tables: Store, study: Stud
     assert mlflow.everything(study) == before
     track.remove(tables, study, relay.uri)
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_while_it_is_sent_files_is_told_from_one_that_does_not_take_them(
+    tables: Store, study: Study, relay: Relay, server: str, tmp_path: Path
+) -> None:
+    Forwarder(tables, relay.uri).forward(study.name)
+    run, door = Mlflow(server).parent(study).info.run_id, Door(relay.uri)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "report.html").write_text("a report")
+    relay.loses = lambda path: "request" if "mlflow-artifacts" in path else ""
+    assert not door.upload(run, tmp_path / "files")
+    seen: list[str] = []
+
+    def gone(path: str) -> str:
+        seen.append(path)
+        return "request" if any("mlflow-artifacts" in path for path in seen) else ""
+
+    relay.loses = gone
+    with pytest.raises(Unreachable):
+        door.upload(run, tmp_path / "files")
+    relay.loses = lambda _path: ""
+    assert door.upload(run, tmp_path / "files")
+    assert "report.html" in {file.path for file in Mlflow(server).client.list_artifacts(run)}
 
 
 @pytest.mark.slow

@@ -152,6 +152,8 @@ class Door:
         except Unreachable:
             raise
         except Exception as error:  # noqa: BLE001 — artifact stores are plug-ins and raise what they like; the runs do without
+            with _sorted(self._uri):
+                self._store.search_experiments(max_results=1)  # does nobody answer at all? Then it was not the artifact store
             names = ", ".join(sorted(path.name for path in folder.iterdir()))
             logger.warning("%s was not stored with the study's run: %s", names, one_line(error, self._uri))
             return False
