@@ -47,34 +47,31 @@ class Files:
         told = f"{study.trials}/{found.stage}" if found is not None and found.over else f"{study.trials}"
         if counts[State.QUEUED] + counts[State.RUNNING] or (study.id, told) in self._tried:
             return
-        if self._store.standing(self._view, study)[1] == told:
-            return
+        if self._store.standing(self._view, study)[1] != told and self._draw(study, beside, stop):
+            self._store.stand(self._view, study, report=told)
+        self._tried.add((study.id, told))
+
+    def _draw(self, study: Study, beside: Beside, stop: Callable[[], bool]) -> bool:
         with TemporaryDirectory() as folder:
             db = self._store.url.render_as_string(hide_password=False)
             order = {"db": db, "study": study.name, "folder": folder}
-            if self._made(study, "its report is not stored", "tuner.review", order, stop) and self._door.upload(
-                beside.run, Path(folder)
-            ):
-                self._store.stand(self._view, study, report=told)
-        self._tried.add((study.id, told))
+            made = self._made(study, "its report is not stored", "tuner.review", order, stop)
+            return made and self._door.upload(beside.run, Path(folder))
 
     def crown(self, study: Study, first: Study, trial: int, beside: Beside, stop: Callable[[], bool]) -> None:
         """Log and register the winner `trial` of the study `first`, which was scored in the stage `study`."""
-        (row,) = self._store.trials(study)
-        if row.state is not State.COMPLETE or (study.id, "model") in self._tried:
+        if (study.id, "model") in self._tried:
             return
-        self._tried.add((study.id, "model"))
+        (row,) = self._store.trials(study)
+        if row.state is not State.COMPLETE:
+            return
         kept = row.checkpoint and replace(row.checkpoint, path=self._home / row.checkpoint.path)
         if kept and kept.path.exists():
             name = "".join("_" if character in "/:" else character for character in study.name)
             if not self._door.registered(name, "sha256", kept.sha256):
-                self._made(
-                    study,
-                    "its winner is not registered",
-                    "tuner.track.champion",
-                    self._order(first, trial, kept, name, beside),
-                    stop,
-                )
+                order = self._order(first, trial, kept, name, beside)
+                self._made(study, "its winner is not registered", "tuner.track.champion", order, stop)
+        self._tried.add((study.id, "model"))
 
     def _order(self, first: Study, trial: int, kept: Checkpoint, name: str, beside: Beside) -> dict[str, Any]:
         tags = {IDENTITY: first.identity, "study": first.name, "sha256": kept.sha256, "trial": str(trial)}
@@ -85,9 +82,8 @@ class Files:
     def _made(self, study: Study, failing: str, module: str, order: Mapping[str, Any], stop: Callable[[], bool]) -> bool:
         """Let a module carry out an order, which may hold passwords; whether it did, `failing` is what is told if not."""
         with TemporaryDirectory() as folder, (Path(folder) / "said").open("w+") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=said, stderr=said, text=True
-            )  # fmt: skip
+            command = [sys.executable, "-m", module]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True)
             assert process.stdin is not None
             with process.stdin:
                 process.stdin.write(json.dumps(order) + "\n")
