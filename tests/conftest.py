@@ -1,16 +1,25 @@
 """What tests share: databases, small studies; TensorFlow loads for those alone that ask for float64."""
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tuner import spec as specs
+from tuner import track
 from tuner.spec import StudySpec
 from tuner.store import Store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def study_spec(**changes: Any) -> StudySpec:
@@ -93,3 +102,50 @@ def double_precision() -> Iterator[None]:
     yield
     keras.config.set_floatx(before)
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[None]:
+    """What MLflow needs to be in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in track.ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = int(taken.getsockname()[1])
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "a")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **track.ENVIRONMENT})
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Application startup complete" in line:
+            break
+    else:
+        pytest.fail("".join(said))
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium without a screen, or another one that is installed."""
+    from playwright.sync_api import sync_playwright
+
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found[0], args=quiet)
+        yield opened
+        opened.close()

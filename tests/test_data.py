@@ -111,6 +111,7 @@ def test_facts_are_those_of_the_loaded_rows(root, name, options):
     asked = spec(name, **options)
     known, loaded = data.facts(asked, [root]), data.load_tested(asked, 0, [root])
     assert known == loaded.facts
+    assert data.fingerprint(asked, [root]) == loaded.sha256
     assert known.task == ("classification" if loaded.class_names else "regression")
     assert known.outputs == (len(loaded.class_names) or 1)
     for part in (loaded.train, loaded.validation, loaded.test):

@@ -379,6 +379,17 @@ def test_a_view_follows_epochs_states_and_attempts(store: Store, study: Study) -
     assert store.behind("mlflow", study)[0].row.state is State.COMPLETE
 
 
+def test_lifetimes_are_those_of_trials_that_were_begun_or_have_ended(store: Store, study: Study) -> None:
+    taken, _ = claim(store, study, now=1000.0)
+    finish(store, taken, 0.25, now=1003.0)
+    claim(store, study, now=1004.0)
+    over, at_work = store.lifetimes(study)
+    assert over == (0, State.COMPLETE, 0.25, 1000.0, 1003.0)
+    assert (at_work.number, at_work.state, at_work.started, at_work.ended) == (1, State.RUNNING, 1004.0, None)
+    store.stop(study, "enough", now=1005.0)
+    assert {one.state for one in store.lifetimes(study)[2:]} == {State.CANCELLED}
+
+
 def test_a_view_that_read_before_a_commit_still_sees_it(store: Store, study: Study) -> None:
     taken, _ = claim(store, study)
     store.propose(taken, {"width": 4}, {})
@@ -393,9 +404,13 @@ def test_a_forgotten_view_begins_anew(store: Store, study: Study) -> None:
     store.propose(taken, {"width": 4}, {})
     store.refer("mlflow", study, "7")
     store.shown("mlflow", study, [(store.trials(study)[0], "run")])
-    assert store.reference("mlflow", study) == "7"
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("7", (0, ""))
+    store.stand("mlflow", study, ended=1)
+    store.stand("mlflow", study, report="4/12")
+    store.refer("mlflow", study, "8")
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("8", (1, "4/12"))
     store.forget("mlflow", study)
-    assert store.reference("mlflow", study) is None
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == (None, (0, ""))
     assert store.behind("mlflow", study)[0].reference is None
 
 

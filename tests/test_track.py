@@ -9,40 +9,36 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
 from tests.conftest import study_spec
-from tuner import failpoints, race, track
+from tuner import failpoints, provenance, race, track
+from tuner import spec as specs
 from tuner.errors import BadInput, DatabaseAway, UnknownStudy
 from tuner.process import here
-from tuner.store import Claim, Progress, Store, Study
-from tuner.track import Forwarder
-from tuner.track.door import Refused, Unreachable
+from tuner.store import Claim, Lifetime, Progress, Store, Study
+from tuner.track import Forwarder, counters
+from tuner.track.door import Door, Refused, Unreachable
 from tuner.track.follow import Lifeline, Presence, follow, order
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"  # MLflow 3.17 against SQLAlchemy 2.1
-)
+pytestmark = [
+    pytest.mark.usefixtures("environment"),
+    # MLflow 3.17 against SQLAlchemy 2.1
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
+]
 
 TTL = 30.0
 STARTED = 2000.0
 ALL = 3  # mlflow.entities.ViewType
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in track.ENVIRONMENT.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -169,6 +165,7 @@ def test_a_trial_shows_its_parameters_its_curves_and_whose_it_is(
     assert mlflow.curve(run, "objective") == [(2, 2_002_250, 0.2)]
     assert mlflow.curve(run, "parameters") == [(2, 2_002_250, 99.0)]
     assert mlflow.curve(run, "seconds") == [(2, 2_002_250, 2.25)]
+    assert mlflow.curve(run, "log10 learning_rate") == [(2, 2_002_250, -3.0)]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert (run.data.tags["study"], run.data.tags["attempts"]) == (study.name, "1")
 
@@ -188,10 +185,60 @@ def test_a_study_shows_what_was_asked_and_how_far_it_is(
     }  # fmt: skip
     counters = {"trials": "4", "complete": "2", "running": "1", "queued": "1", "best_trial": "1"}
     assert {key: parent.data.tags[key] for key in counters} == counters
-    assert mlflow.curve(parent, "best_value") == [(2, 2_002_250, 0.7)]
     (file,) = mlflow.client.list_artifacts(parent.info.run_id)
     local = mlflow.client.download_artifacts(parent.info.run_id, file.path)
-    assert type(study.spec).model_validate_json(Path(local).read_text()) == study.spec
+    assert (file.path, specs.load(Path(local))) == ("study.toml", study.spec)
+
+
+def test_a_study_shows_where_it_was_launched(tables: Store, forwarder: Forwarder, mlflow: Mlflow) -> None:
+    facts = provenance.facts(Path(__file__).parent)
+    study = tables.launch(study_spec(name="launched"), 4, {"commit": "0a1b, with changes", **facts})
+    forwarder.forward(study.name)
+    tags = mlflow.parent(study).data.tags
+    assert tags["version.numpy"] == np.__version__
+    assert tags["version.python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
+    assert "processors" in tags["machine"]
+    assert facts.get("commit", tags["commit"]) == tags["commit"]
+    assert tags["commit"].startswith(tags["mlflow.source.git.commit"])
+
+
+def test_what_the_trials_have_come_to_is_a_curve_that_does_not_depend_on_when_it_is_shown(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow
+) -> None:
+    first, second = begin(tables, study), begin(tables, study, now=2000.5)
+    train(tables, first, 2, Outcome(State.COMPLETE, value=0.2))
+    forwarder.forward(study.name)
+    train(tables, second, 3, Outcome(State.COMPLETE, value=0.1))
+    train(tables, begin(tables, study, now=2003.5), 4, Outcome(State.PRUNED, value=0.9))
+    still = begin(tables, study, now=2003.5)
+    forwarder.forward(study.name)
+    train(tables, still, 8, Outcome(State.FAILED, failure=Failure.ERROR, message="no"))
+    forwarder.forward(study.name)
+    parent = mlflow.parent(study)
+
+    def curves() -> dict[str, list[float]]:
+        points = {key: mlflow.curve(parent, key) for key in parent.data.metrics}
+        assert all([step for step, *_ in curve] == [1, 2, 3, 4] for curve in points.values()), points
+        assert all([at for _, at, _ in curve] == [2_002_250, 2_003_250, 2_004_250, 2_008_250] for curve in points.values())
+        return {key: [value for *_, value in curve] for key, curve in points.items()}
+
+    assert curves() == {
+        "trials/complete": [1, 2, 2, 2], "trials/pruned": [0, 0, 1, 1], "trials/failed": [0, 0, 0, 1],
+        "trials/running": [1, 0, 1, 0], "best_value": [0.2, 0.2, 0.2, 0.2],
+        "trials/per_hour": pytest.approx([3600 / 2.25, 7200 / 3.25, 10800 / 4.25, 14400 / 8.25]),
+    }  # fmt: skip
+    before = curves()
+    forwarder.rebuild(study)
+    assert curves() == before
+
+
+def test_many_trials_have_few_points_and_every_best_value_among_them() -> None:
+    ends = [Lifetime(n, State.COMPLETE, float(n == 1234) - n, 0.0, 1.0 + n) for n in range(3000)]
+    points = counters.points(ends, 3000, 0, maximise=True)
+    assert len(points) < 6 * 210
+    assert [p.step for p in points if p.key == "best_value" and p.value == 0.0][:1] == [1]
+    later = counters.points(ends[:2990], 3000, 2980, maximise=True)
+    assert {point.step for point in later} == {2985, 2990}
 
 
 def test_a_study_ends_with_its_last_trial_and_goes_on_when_it_is_extended(
@@ -243,7 +290,7 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     for value in (0.5, 0.2, 0.6, 0.2, 0.55):
         train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=value))
     forwarder.forward(study.name)
-    train(tables, begin(tables, stage), 1, Outcome(State.COMPLETE, value=0.2))
+    train(tables, begin(tables, stage, now=STARTED + 1.5), 2, Outcome(State.COMPLETE, value=0.2))
     tables.follow(stage, race.following(stage, tables.trials(stage), tables.epochs(stage)))
     test = tables.next(stage)
     assert test is not None
@@ -275,17 +322,18 @@ def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed
     assert mlflow.everything(study) == before
 
 
-def scored(tables: Store, name: str, home: Path) -> Study:
-    """A study whose winner was scored and is kept below a home."""
+def scored(tables: Store, name: str, home: Path, ends: Sequence[tuple[dict[str, Any], Outcome]] = (({}, COMPLETE),)) -> Study:
+    """A study whose trials ended like this, with a winner that was scored and is kept below a home."""
     import keras
 
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")]).save(home / "winner.keras")
     kept = Checkpoint(Path("winner.keras"), 1, hashlib.sha256((home / "winner.keras").read_bytes()).hexdigest())
-    study = tables.launch(study_spec(name=name, budget=1, final={"finalists": 1, "seeds": 3}), 1, {})
+    study = tables.launch(study_spec(name=name, budget=len(ends), final={"finalists": 1, "seeds": 3}), len(ends), {})
     stages = [study]
-    for runs in (1, 3):
-        for value in range(runs):
-            train(tables, begin(tables, stages[-1]), 1, Outcome(State.COMPLETE, value=value / 4))
+    seeds = [({}, Outcome(State.COMPLETE, value=value / 4)) for value in range(3)]
+    for runs in (ends, seeds):
+        for params, outcome in runs:
+            train(tables, begin(tables, stages[-1], params), 1, outcome)
         rows, epochs = tables.trials(stages[-1]), tables.epochs(stages[-1])
         tables.follow(stages[-1], race.following(stages[-1], rows, epochs))
         stages.append(tables.stages(study)[-1])
@@ -294,18 +342,36 @@ def scored(tables: Store, name: str, home: Path) -> Study:
     return study
 
 
-def test_the_winner_is_registered_once_as_champion_with_its_lineage(
-    tables: Store, tmp_path: Path, uri: str, mlflow: Mlflow
+def test_the_report_and_the_winner_are_there_once_and_a_damaged_model_holds_up_nothing(
+    tables: Store, tmp_path: Path, uri: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    study = scored(tables, "registered", tmp_path)
-    for _ in range(2):
-        with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
-            forwarder.rebuild(study)
-    client = mlflow.client
+    study, file = scored(tables, "registered", tmp_path), tmp_path / "winner.keras"
+    whole = file.read_bytes()
+    file.write_text("something else")
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.forward(study.name)
+    assert "study registered: its winner is not registered" in caplog.text
+    assert "SHA-256" in caplog.text
+    assert track.lag(tables, study, uri) == 0
+    client, parent = mlflow.client, next(run for run in mlflow.runs(study) if run.info.run_name == study.name).info
+    report = Path(parent.artifact_uri.removeprefix("file://")) / "report.html"
+    written = report.stat().st_mtime_ns
+    assert {artifact.path for artifact in client.list_artifacts(parent.run_id)} == {
+        "study.toml", "leaderboard.json", "report.html", "plots",
+    }  # fmt: skip
+    assert "plots/history.png" in {artifact.path for artifact in client.list_artifacts(parent.run_id, "plots")}
+
+    file.write_bytes(whole)
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.forward(study.name)
+    assert report.stat().st_mtime_ns == written
+    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
+        forwarder.rebuild(study)
+    assert report.stat().st_mtime_ns > written
     (version,) = client.search_model_versions("name = 'registered'")
     (below,) = [run for run in mlflow.runs(study) if run.info.run_name == "final race"]
     tags = {"tuner.study": study.identity, "study": "registered", "trial": "0"}
-    assert version.tags == {**tags, "sha256": hashlib.sha256((tmp_path / "winner.keras").read_bytes()).hexdigest()}
+    assert version.tags == {**tags, "sha256": hashlib.sha256(whole).hexdigest()}
     assert (version.run_id, below.info.status) == (below.info.run_id, "FINISHED")
     assert version.description.startswith("winner: trial 0")
     assert client.get_model_version_by_alias("registered", "champion").version == version.version
@@ -316,18 +382,6 @@ def test_the_winner_is_registered_once_as_champion_with_its_lineage(
     assert {"data/model.keras", "input_example.json", "requirements.txt", "MLmodel"} <= files
     assert not [name for name in files if "pickle" in name]
     assert '"shape": [-1, 3]' in (folder / "MLmodel").read_text()
-
-
-def test_a_winner_that_cannot_be_loaded_is_told_and_holds_up_nothing(
-    tables: Store, tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    study = scored(tables, "damaged", tmp_path)
-    (tmp_path / "winner.keras").write_text("something else")
-    with closing(Forwarder(tables, uri, tmp_path)) as forwarder:
-        forwarder.forward(study.name)
-        assert "study damaged: its winner is not registered" in caplog.text
-        assert "SHA-256" in caplog.text
-        assert track.lag(tables, study, uri) == 0
 
 
 def test_a_running_trial_grows_and_ends(tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow) -> None:
@@ -688,7 +742,7 @@ def test_the_process_makes_the_database_and_ends_with_its_lifeline(tables: Store
     assert Mlflow(uri).trial(study).info.status == "FINISHED"
     with closing(sqlite3.connect(tmp_path / "new" / "mlflow.db")) as made:
         assert made.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert [file.name for file in (tmp_path / "new" / "mlartifacts").rglob("*.json")] == ["study.json"]
+    assert [file.name for file in (tmp_path / "new" / "mlartifacts").rglob("*.toml")] == ["study.toml"]
 
 
 def test_after_the_lifeline_is_cut_one_more_pass_shows_the_rest(
@@ -747,29 +801,6 @@ class Passing(BaseHTTPRequestHandler):
         del format, args
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = int(taken.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "a")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **track.ENVIRONMENT})
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if "Application startup complete" in line:
-            break
-    else:
-        pytest.fail("".join(said))
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.communicate()
-
-
 @pytest.fixture
 def relay(server: str) -> Iterator[Relay]:
     with Relay(server) as opened:
@@ -797,12 +828,36 @@ def test_a_server_that_comes_back_is_shown_everything(tables: Store, study: Stud
     assert [mlflow.trial(study, number).info.status for number in (0, 1)] == ["FINISHED", "FAILED"]
     assert mlflow.trial(study, 1).info.end_time == 2_002_250
     (file,) = mlflow.client.list_artifacts(mlflow.parent(study).info.run_id)
-    assert file.path == "study.json"
+    assert file.path == "study.toml"
     before = mlflow.everything(study)
     assert forwarder.rebuild(study) == 2
     assert mlflow.everything(study) == before
     track.remove(tables, study, relay.uri)
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_while_it_is_sent_files_is_told_from_one_that_does_not_take_them(
+    tables: Store, study: Study, relay: Relay, server: str, tmp_path: Path
+) -> None:
+    Forwarder(tables, relay.uri).forward(study.name)
+    run, door = Mlflow(server).parent(study).info.run_id, Door(relay.uri)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "report.html").write_text("a report")
+    relay.loses = lambda path: "request" if "mlflow-artifacts" in path else ""
+    assert not door.upload(run, tmp_path / "files")
+    seen: list[str] = []
+
+    def gone(path: str) -> str:
+        seen.append(path)
+        return "request" if any("mlflow-artifacts" in path for path in seen) else ""
+
+    relay.loses = gone
+    with pytest.raises(Unreachable):
+        door.upload(run, tmp_path / "files")
+    relay.loses = lambda _path: ""
+    assert door.upload(run, tmp_path / "files")
+    assert "report.html" in {file.path for file in Mlflow(server).client.list_artifacts(run)}
 
 
 @pytest.mark.slow

@@ -46,6 +46,11 @@ def budget(spec: "StudySpec") -> int:
     return int(min(spec.budget.trials, Space(spec).size)) if spec.sampler.name == "grid" else spec.budget.trials
 
 
-def facts(known: "Facts") -> dict[str, Any]:
-    """What is kept of the data with a study."""
-    return {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
+def facts(spec: "StudySpec", known: "Facts", data: str | None) -> dict[str, Any]:
+    """What is kept with a study: of its data, and of where it is launched."""
+    from tuner import data as sources
+    from tuner import provenance
+
+    sha256 = sources.fingerprint(spec.data, places.roots(data))
+    rows = {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
+    return {**rows, **({"sha256": sha256} if sha256 else {}), **provenance.facts(Path.cwd())}

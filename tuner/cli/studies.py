@@ -46,7 +46,7 @@ def run(
 
     with places.store(db, create=True) as tables:
         new = spec.name not in {study.name for study in tables.studies()}
-        study = tables.launch(spec, given.budget(spec), given.facts(facts))
+        study = tables.launch(spec, given.budget(spec), given.facts(spec, facts, data))
         if study.paused:
             raise BadInput(f"{study.name} is paused; let it go on with: tuner resume {quoted(study.name)}")
         site = places.home(db, home), places.roots(data), places.child_environment()
@@ -82,7 +82,7 @@ def launch(
         given.caution(spec)
     reach("launch.checked")
     with places.store(db, create=True) as tables:
-        studies = tables.launch_all([(spec, given.budget(spec), given.facts(facts)) for spec, facts in checked])
+        studies = tables.launch_all([(spec, given.budget(spec), given.facts(spec, facts, data)) for spec, facts in checked])
         for study in studies:
             if priority is not None:
                 tables.prioritise(study, priority)

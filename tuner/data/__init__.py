@@ -24,7 +24,19 @@ from tuner.data.rows import Array, Facts, Rows, Source, short
 from tuner.errors import BadInput
 from tuner.spec import DataSpec
 
-__all__ = ["Data", "Facts", "Split", "Tested", "class_weights", "facts", "load", "load_tested", "order", "training_rows"]
+__all__ = [
+    "Data",
+    "Facts",
+    "Split",
+    "Tested",
+    "class_weights",
+    "facts",
+    "fingerprint",
+    "load",
+    "load_tested",
+    "order",
+    "training_rows",
+]
 
 _SPLIT = 0  # the stream of a seed that decides the splits; stream n decides the order of epoch n
 _BLOCK = 2**16  # rows whose squares are summed at once
@@ -80,6 +92,14 @@ def facts(spec: DataSpec, roots: Sequence[Path]) -> Facts:
         if source.small:
             source.read()
         return source.facts
+
+
+def fingerprint(spec: DataSpec, roots: Sequence[Path]) -> str | None:
+    """The `Data.sha256` of a source; None for one that is too large to be read before a study begins, or is downloaded."""
+    bundled = spec.source in known.KNOWN and not known.KNOWN[spec.source].downloaded
+    with _readable(spec):
+        source = _open(spec, roots)
+        return _fingerprint(source.read()) if source.small or bundled else None
 
 
 def load(spec: DataSpec, seed: int, roots: Sequence[Path]) -> Data:

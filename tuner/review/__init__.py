@@ -14,8 +14,8 @@ In a notebook::
 from tuner.review.page import file_name, render, report
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, best, leaderboard, load, open_study, study, totals
-from tuner.review.toml import study_file
 from tuner.review.versus import Comparison, compare
+from tuner.toml import study_file
 
 __all__ = [
     "KINDS",

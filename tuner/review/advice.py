@@ -30,8 +30,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import ncfdtrinc
 
+from tuner import toml
 from tuner.errors import BadInput
-from tuner.review import toml
 from tuner.review.results import Review
 from tuner.review.versus import curve
 from tuner.spec import MAX_TRIALS, Choice, Fixed, FloatRange, IntRange, Parameter, StudySpec, parse

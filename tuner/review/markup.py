@@ -56,5 +56,5 @@ def figure(name: str, drawn: Any, alternative: str) -> Markup:
     """The place of Plotly's figure and its data, written without a `<` that could end the script early."""
     key = f"figure-{name}"
     height = {"style": f"height: {drawn.layout.height}px"} if drawn.layout.height else {}
-    place = tag("div", class_="plot", role="img", aria_label=alternative, data_figure=key, **height)
+    place = tag("div", class_="plot", role="figure", aria_label=alternative, data_figure=key, **height)
     return tag("div", place, tag("script", Markup(drawn.to_json()), type="application/json", id=key), class_="part")

@@ -1,9 +1,7 @@
 """The report: one HTML file that needs nothing else, and PNG files of its plots beside it."""
 
 import html
-import importlib.metadata
 import json
-import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from tuner import verdict
+from tuner import provenance, verdict
 from tuner.dimension import Dimension
 from tuner.owners import Folded, folded, is_owned, own, short
 from tuner.race import Finalist, Result
@@ -24,16 +22,15 @@ from tuner.review.markup import Markup, figure, join, pairs, section, table, tag
 from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
-from tuner.review.toml import study_file
 from tuner.spec import Choice, Fixed, FloatRange, IntRange
 from tuner.store import Row, Store, Study
+from tuner.toml import study_file
 from tuner.trial import Params, State, Value
 
 LEADERS = 20
 FAILURES = 50
 CHOICES = 12
 NONE = "–"
-PACKAGES = ("keras-lanes-tuner", "tensorflow", "keras", "optuna", "numpy", "plotly")
 
 
 def report(store: Store, study: Study, folder: Path) -> Path:
@@ -385,27 +382,21 @@ def _making(study: Study) -> Markup:
         "seed": str(spec.seed),
         "identity": spec.identity[:16],
     }
-    versions = {name: found for name in PACKAGES if (found := _version(name))} | {"python": platform.python_version()}
     return join(
         [
             pairs(facts),
             tag("h3", "Recorded at the launch"),
             pairs({name: _fact(fact) for name, fact in study.facts.items()}) if study.facts else tag("p", "Nothing."),
             tag("h3", "Versions where this page was written"),
-            pairs(versions),
+            pairs(provenance.versions()),
             tag("details", tag("summary", "Study file, with every default filled in"), tag("pre", tag("code", study_file(spec)))),
         ]
     )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _fact(fact: Any) -> str:
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
     return fact if isinstance(fact, str) else json.dumps(fact, ensure_ascii=False)
 
 

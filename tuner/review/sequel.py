@@ -3,8 +3,8 @@
 import tomllib
 from collections.abc import Mapping
 
+from tuner import toml
 from tuner.dimension import When
-from tuner.review import toml
 from tuner.review.advice import Advice, chosen
 from tuner.review.results import Review
 from tuner.space import Space

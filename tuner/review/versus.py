@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tuner import interval
+from tuner import interval, toml
 from tuner.errors import BadInput
 from tuner.interval import Interval
 from tuner.race import Finalist, Score
-from tuner.review import toml
 from tuner.review.results import Ranked, Review
 from tuner.spec import StudySpec
 from tuner.trial import State

@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tuner.store.database import Database
-from tuner.store.tables import Row, Study, decode_metrics, decode_row, epoch_table, trial_table
+from tuner.store.tables import Lifetime, Row, Study, decode_metrics, decode_row, epoch_table, trial_table
 from tuner.trial import Epoch, State
 
 
@@ -42,6 +42,16 @@ class Reading(Database):
         with self._read() as connection:
             found = [decode_row(row) for row in connection.execute(query.order_by(c.ended.desc()).limit(limit))]
         return found[::-1]
+
+    def lifetimes(self, study: Study) -> list[Lifetime]:
+        """The trials that were begun or have ended, in the order of their numbers."""
+        c = trial_table.c
+        query = sa.select(c.number, c.state, c.value, c.started, c.ended).where(
+            c.study_id == study.id, sa.or_(c.started.is_not(None), c.ended.is_not(None))
+        )
+        with self._read() as connection:
+            found = connection.execute(query.order_by(c.number))
+            return [Lifetime(number, State(state), value, started, ended) for number, state, value, started, ended in found]
 
     def ended_since(self, study: Study, seconds: float) -> int:
         """How many trials ended within the last so many seconds."""

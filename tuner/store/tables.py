@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -182,6 +182,16 @@ class Row:
     ended: float | None
     previous: Checkpoint | None = None
     log: str = ""
+
+
+class Lifetime(NamedTuple):
+    """When a trial began and ended, and how: what of a row says how far a study was at any time."""
+
+    number: int
+    state: State
+    value: float | None
+    started: float | None
+    ended: float | None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,15 @@ The tag `tuner.study` says of which launch of a study an experiment or a run is;
     all of a race        FINISHED   the last   the run `final race` below the parent run; below that one for each finalist on each
                                                seed, and one for the winner's score on the test split
 
+The run of a study carries its file, where it was launched (the tags `version.…`, `commit`, `machine`, `data.sha256`), what its
+trials have come to as curves (`counters`), and once its search, and then its race, has ended the report with its plots (`files`).
+The experiment has a view of the trials, with table and charts, in the menu of its page (`prepared`).
+
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
 
 The winner that was scored is logged to the run of its race and registered under the study's name, with the alias `champion`
-(`champion`, a process of its own, where the workers' home can be read). A version with the SHA-256 of its file is there once.
+(`champion`, where the workers' home can be read). A version with the SHA-256 of its file is there once.
 
 How far a view has come is noted in the store after MLflow has answered. A run that was made and not noted, because of a crash
 between the two, is found again by its tags. A run or experiment that somebody deleted in MLflow comes back when there is news.
@@ -31,8 +35,6 @@ import logging
 import math
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,9 +47,11 @@ from tuner.failpoints import reach
 from tuner.race import Result
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
-from tuner.track import account
-from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, one_line, sqlite_file
-from tuner.trial import Checkpoint, Epoch, State
+from tuner.toml import study_file
+from tuner.track import account, counters, prepared
+from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
+from tuner.track.files import Beside, Files
+from tuner.trial import Epoch, State
 
 ENVIRONMENT: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -122,6 +126,15 @@ def _study_params(study: Study) -> dict[str, str]:
     }
 
 
+def _launch_tags(study: Study) -> dict[str, str]:
+    """Where a study was launched, as MLflow calls it where it has a name."""
+    facts = study.facts
+    tags = {f"version.{name}": version for name, version in facts.get("versions", {}).items()}
+    tags |= {"machine": facts.get("machine", ""), "commit": facts.get("commit", ""), "data.sha256": facts.get("sha256", "")}
+    tags |= {"mlflow.source.name": "tuner", "mlflow.source.git.commit": tags["commit"].partition(",")[0]}
+    return {key: _cut(value, TAG_LENGTH) for key, value in tags.items() if value}
+
+
 def _trial_tags(study: Study, place: Place, row: Row) -> dict[str, str]:
     raced = race.entrant(study, row.number) if study.stage is Stage.RACE else None
     tags = {
@@ -170,12 +183,13 @@ def _trial_params(row: Row) -> dict[str, str]:
     return {key: _cut(str(value), PARAM_LENGTH) for key, value in (row.params or {}).items()}
 
 
-def _end_points(row: Row) -> list[Point]:
+def _end_points(study: Study, row: Row) -> list[Point]:
     """What is known once a trial has ended, under the same names in all studies."""
     if row.ended is None:
         return []
     seconds = None if row.started is None else row.ended - row.started
     values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds}
+    values |= prepared.logarithms(study.spec, row.params or {})
     return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
 
 
@@ -205,17 +219,16 @@ def _never() -> bool:
 
 
 class Forwarder:
-    """Brings one MLflow up to date with one store; with the `home` of workers it shows the models of winners too."""
+    """Brings one MLflow up to date with one store; with the `home` of workers it shows files too: reports, models of winners."""
 
     def __init__(self, store: Store, uri: str, home: Path | None = None) -> None:
         self._store = store
-        self._uri, self._home = uri, home
         self._view = view(store, uri)
         self._door = Door(uri)
+        self._files = Files(store, self._door, uri, self._view, home) if home is not None else None
         self._places: dict[int, Place] = {}
         self._before: dict[int, Study] = {}  # the study or stage that a stage follows, by the id of the stage
         self._aside: set[tuple[int, int]] = set()
-        self._crowned: set[int] = set()  # the stages whose winner is registered, or cannot be
         self._alone = Alone(store, self._view)
 
     def close(self) -> None:
@@ -236,10 +249,12 @@ class Forwarder:
 
     def rebuild(self, study: Study) -> int:
         """Show a study anew from the start; what MLflow has already stays as it is, what is missing or was deleted comes back."""
-        for stage in (study, *self._store.stages(study)):
+        stages = [study, *self._store.stages(study)]
+        if self._files is not None:
+            self._files.forget(stages)
+        for stage in stages:
             self._store.forget(self._view, stage)
             self._places.pop(stage.id, None)
-            self._crowned.discard(stage.id)
             self._aside = {(where, number) for where, number in self._aside if where != stage.id}
         return self.forward(study.name)
 
@@ -252,7 +267,11 @@ class Forwarder:
         stages = self._store.stages(study)
         line = {stage.id: stage for stage in (study, *stages)}
         self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
-        return sum(self._follow(stage, stop) for stage in line.values())
+        shown = sum(self._follow(stage, stop) for stage in line.values())
+        if self._files is not None and (study.id, PARENT) not in self._aside and not stop():
+            place = self._place(study)
+            self._files.report(study, race.result(self._store, study), Beside(place.experiment, place.parent), stop)
+        return shown
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:
         behind = self._store.behind(self._view, study, MAX_TRIALS)
@@ -263,8 +282,8 @@ class Forwarder:
             for start in range(0, len(news), NOTE_EVERY):
                 shown += self._show_some(study, news[start : start + NOTE_EVERY], stop)
                 self._summarise(study)
-            if study.stage is Stage.TEST and study.id not in self._crowned and not stop():
-                self._crown(study)
+            if self._files is not None and study.stage is Stage.TEST and not stop():
+                self._crown(self._files, study, stop)
         except Refused as error:
             self._aside.add((study.id, PARENT))
             logger.error("study %s is left alone until the next start: %s", study.name, error)
@@ -323,9 +342,9 @@ class Forwarder:
         """The points that the view does not show yet, and which of them were infinite."""
         row = item.row
         if row.epoch <= item.shown:
-            return _end_points(row), ""
+            return _end_points(study, row), ""
         points, infinite = _curves(self._store.epoch_times(study, row.number, after=item.shown))
-        return points + _end_points(row), infinite
+        return points + _end_points(study, row), infinite
 
     def _runs(self, place: Place) -> dict[int, Found]:
         if place.runs is None:
@@ -356,6 +375,7 @@ class Forwarder:
         before = self._place(self._before[study.id]) if study.id in self._before else None
         if before is None:
             experiment, made = self._door.experiment(study.name, own)
+            self._door.mark(experiment, prepared.view(study.spec, _ms(study.created)))
             place = Place(own, experiment, "", runs={} if made else None)
         else:
             place = Place(own, before.experiment, before.parent)
@@ -364,9 +384,10 @@ class Forwarder:
             self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
             return place
         name = study.name if before is None else "final race"
+        tags |= _launch_tags(study)
         place.parent = self._known(place, PARENT) or self._door.create(place.experiment, name, _ms(study.created), tags)
         self._door.log(place.parent, [], _study_params(study), {})
-        self._door.attach(place.parent, "study.json", study.spec.model_dump_json(indent=2))
+        self._door.attach(place.parent, "study.toml", study_file(study.spec))
         self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
         return place
 
@@ -402,46 +423,26 @@ class Forwarder:
             self._write_summary(study, place, counts, found)
         place.summary = summary
 
-    def _crown(self, study: Study) -> None:
-        """Log and register the winner that was scored in this stage, once; what fails is left until the next start."""
-        (row,) = self._store.trials(study)
-        if row.state is not State.COMPLETE:
-            return
-        self._crowned.add(study.id)
-        kept = row.checkpoint and self._home and replace(row.checkpoint, path=self._home / row.checkpoint.path)
-        if kept and kept.path.exists():
-            name = "".join("_" if character in "/:" else character for character in study.name)
-            if not self._door.registered(name, "sha256", kept.sha256):
-                self._register(study, kept, name)
-
-    def _register(self, study: Study, kept: Checkpoint, name: str) -> None:
-        first = study
+    def _crown(self, files: Files, study: Study, stop: Callable[[], bool]) -> None:
+        """Register the winner that was scored in this stage."""
+        first, place = study, self._place(study)
         while first.id in self._before:
             first = self._before[first.id]
         trial = self._before[study.id].facts["finalists"][study.facts["finalist"]]
-        tags = {IDENTITY: first.identity, "study": study.name, "sha256": kept.sha256, "trial": str(trial)}
-        order = {"file": str(kept.path), "epoch": kept.epoch, "sha256": kept.sha256, "mlflow": self._uri, "name": name}
-        place, told = self._place(study), "\n\n".join(verdict.lines(race.result(self._store, first)))
-        order |= {"experiment": place.experiment, "run": place.parent, "tags": tags, "told": told}
-        done = subprocess.run(
-            [sys.executable, "-m", "tuner.track.champion"], input=json.dumps(order) + "\n", capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            logger.warning("study %s: its winner is not registered: %s", study.name, one_line(said, self._uri))
+        files.crown(study, first, trial, Beside(place.experiment, place.parent), stop)
 
     def _write_summary(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
-        ended = sum(count for state, count in counts.items() if state.ended)
-        at = max((_ms(row.ended or 0.0) for row in self._store.recent(study, 0.0, 1)), default=_ms(study.created))
+        lifetimes, ended = self._store.lifetimes(study), sum(count for state, count in counts.items() if state.ended)
+        at = _ms(max((one.ended for one in lifetimes if one.ended is not None), default=study.created))
         tags = {state.value: str(count) for state, count in counts.items()}
         tags |= {"trials": str(study.trials), "stopped": _cut(study.stopped, TAG_LENGTH)}
-        points = []
         for best in self._store.leaders(study, 1):
             tags["best_trial"] = str(best.number)
-            points = [Point("best_value", best.value or 0.0, at, ended)]
         raced, winner = _winner(study, found, at)
+        shown, _ = self._store.standing(self._view, study)
+        points = counters.points(lifetimes, study.trials, shown, maximise=study.spec.objective.maximise)
         self._door.log(place.parent, points + winner, {}, tags | raced)
+        self._store.stand(self._view, study, ended=ended)
         over = ended == sum(counts.values()) and (study.followed if found is None else found.over)
         status = "FINISHED" if over else "RUNNING"
         if place.status != status:

@@ -18,6 +18,7 @@ from tuner.store import PARENT
 # MLflow's limits
 PARAM_LENGTH = 6_000
 TAG_LENGTH = 8_000
+EXPERIMENT_TAG_LENGTH = 5_000
 PARAMS_PER_CALL = 100
 METRICS_PER_CALL = 800
 RUNS_PER_PAGE = 1_000
@@ -83,6 +84,13 @@ class Door:
                 self._store.restore_experiment(found[0].experiment_id)
         return str(found[0].experiment_id) if found else None
 
+    def mark(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment; one that is longer than MLflow takes is left out."""
+        with _sorted(self._uri):
+            for key, value in tags.items():
+                if len(value) <= EXPERIMENT_TAG_LENGTH:
+                    self._store.set_experiment_tag(experiment, self._entities.ExperimentTag(key, value))
+
     def trash(self, experiment: str, name: str) -> None:
         """Delete an experiment with its runs; `name` is what it is called from then on. `mlflow gc` frees the space."""
         with _sorted(self._uri):
@@ -130,15 +138,26 @@ class Door:
 
     def attach(self, run: str, name: str, text: str) -> None:
         """Store a text beside a run, if there is a place for it."""
-        with _sorted(self._uri):
-            place = self._store.get_run(run).info.artifact_uri
+        with TemporaryDirectory() as folder:
+            (Path(folder) / name).write_text(text)
+            self.upload(run, Path(folder))
+
+    def upload(self, run: str, folder: Path) -> bool:
+        """Store what lies in a folder beside a run; whether there was a place for it. Raises `Unreachable`."""
         registry = _mlflow("store.artifact.artifact_repository_registry")
         try:
-            with TemporaryDirectory() as folder:
-                (file := Path(folder) / name).write_text(text)
-                registry.get_artifact_repository(place, tracking_uri=self._uri).log_artifact(str(file))
+            with _sorted(self._uri):
+                place = self._store.get_run(run).info.artifact_uri
+            registry.get_artifact_repository(place, tracking_uri=self._uri).log_artifacts(str(folder))
+        except Unreachable:
+            raise
         except Exception as error:  # noqa: BLE001 — artifact stores are plug-ins and raise what they like; the runs do without
-            logger.warning("%s was not stored with the study's run: %s", name, one_line(error, self._uri))
+            with _sorted(self._uri):
+                self._store.search_experiments(max_results=1)  # does nobody answer at all? Then it was not the artifact store
+            names = ", ".join(sorted(path.name for path in folder.iterdir()))
+            logger.warning("%s was not stored with the study's run: %s", names, one_line(error, self._uri))
+            return False
+        return True
 
     def registered(self, name: str, tag: str, value: str) -> bool:
         """Whether a registered model, made if there is none, has a version with this tag; one always has the alias then."""
