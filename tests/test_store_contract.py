@@ -426,6 +426,16 @@ def test_an_unusable_address_is_refused_without_its_password(url: str, said: str
     assert "hunter2" not in str(refused.value)
 
 
+def test_leaders_are_those_that_keep_to_the_constraints(store: Store) -> None:
+    study = store.launch(study_spec(constraints=["parameters <= 50", "latency_ms <= 0.5"]), 4, {})
+    for value, costs in ((0.9, {"parameters": 60, "latency_ms": 0.1}), (0.8, {"parameters": 50, "latency_ms": 0.5}), (0.7, {})):
+        taken = claim(store, study)[0]
+        outcome = Outcome(State.COMPLETE, value=value, costs=costs)
+        store.record([Progress(taken, [epoch(taken.number, 1, value)], outcome=outcome)], TTL)
+    assert [row.costs.get("parameters") for row in store.trials(study)] == [60, 50, None, None]
+    assert [(row.number, row.value) for row in store.leaders(study, 4)] == [(1, 0.8)]
+
+
 def test_specs_survive_the_store(store: Store, spec: Callable[..., StudySpec]) -> None:
     wide = spec(
         search={
@@ -437,6 +447,8 @@ def test_specs_survive_the_store(store: Store, spec: Callable[..., StudySpec]) -
             "dropout": 0.1,
         },
         enqueue=[{"depth": 2}],
+        objective=["val_accuracy", "parameters"],
+        constraints=["latency_ms <= 0.25"],
     )
     study = store.launch(wide, 4, {})
     assert study.spec == wide
