@@ -429,7 +429,8 @@ KINDS: Mapping[str, Kind] = {
     "front": Kind(
         "Pareto front",
         "Each point is a complete trial; one further left costs less. Orange ones are on the front: no other trial is as good in "
-        "every objective and better in one. Red ones break a constraint, whose bound is the dashed line.",
+        "every objective and better in one; where there are several costs, each picture shows one of them. Red ones break a "
+        "constraint, whose bound is the dashed line.",
         fronts.lacks,
         _fronts,
         looks.front,

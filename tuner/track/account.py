@@ -43,10 +43,6 @@ def leaderboard(study: Study, leaders: Sequence[Row]) -> str:
     """JSON in the form of MLflow's tables: these complete trials, best first."""
     costs = [name for name in study.spec.costs if name != "parameters"]
     names = list(dict.fromkeys(name for row in leaders for name in row.params or {}))
-    data = [
-        [row.number, row.value, row.epoch, row.parameters]
-        + [row.costs.get(name) for name in costs]
-        + [(row.params or {}).get(name) for name in names]
-        for row in leaders
-    ]
+    own = ([row.number, row.value, row.epoch, row.parameters, *(row.costs.get(name) for name in costs)] for row in leaders)
+    data = [[*first, *((row.params or {}).get(name) for name in names)] for first, row in zip(own, leaders, strict=True)]
     return json.dumps({"columns": ["trial", "objective", "epochs", "parameters", *costs, *names], "data": data})
