@@ -53,8 +53,8 @@ def test_a_lane_whose_neighbour_turns_nan_stays_as_it_is(digits):
 
 def test_the_costs_of_a_trial_are_those_of_its_network_alone(digits):
     aims = {"objective": ["val_accuracy", "parameters", "latency_ms"], "constraints": ["model_bytes <= 1e6"]}
-    spec = study_spec(**aims, train={"epochs": 1}, search={"width": [8, 60], "bias": [True, False], "learning_rate": 0.01})
-    trials = [Trial(n, {"width": 8, "bias": True, "learning_rate": 0.01}, n) for n in range(2)]
+    spec = study_spec(**aims, train={"epochs": 1}, search={"depth": 1, "width": [8, 60], "learning_rate": 0.01})
+    trials = [Trial(n, {"depth": 1, "width": 8, "learning_rate": 0.01}, n) for n in range(2)]
     pack, alone = Lanes(spec, digits, 2), Solo(spec, digits)
     alone.add(trials[0])
     for each in trials:

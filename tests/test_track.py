@@ -245,6 +245,7 @@ def test_a_study_of_several_objectives_shows_its_front_when_it_is_over(
 
     assert run_to_the_end((0.9, 0.3), (0.8, 0.2), (0.7, 0.25)) == {"trial 0": "true", "trial 1": "true"}
     tables.extend(study, 1)
+    forwarder.forward(study.name)
     assert run_to_the_end((0.95, 0.3)) == {"trial 0": "false", "trial 1": "true", "trial 3": "true"}
     parent = mlflow.parent(study)
     assert (parent.data.params["further"], parent.data.params["constraints"]) == ("latency_ms", "parameters <= 500")

@@ -28,6 +28,14 @@ def front(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
     return [able[place] for place in undominated(np.array(points).reshape(len(able), len(spec.objective.names)))]
 
 
+def distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
+    """The first of those that are equal in every objective."""
+    found: dict[tuple[float | None, ...], Row] = {}
+    for row in rows:
+        found.setdefault((row.value, *(row.costs[name] for name in spec.objective.further)), row)
+    return list(found.values())
+
+
 def undominated(points: NDArray[np.float64]) -> Sequence[int]:
     """The places of the points [N, M] that no other one dominates, where less is better; in ascending order of their numbers.
 

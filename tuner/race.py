@@ -11,8 +11,8 @@ of trials, budget, leases and checkpoints, holds of theirs, and none is counted 
             every finalist has been tried once before one is tried twice. Who cannot win any more is dropped (`tuner.interval`),
             and who fails on a seed is out. A run's value is its best epoch's, as in the search.
             In a study with several objectives the finalists are the first of the Pareto front, those that are best by the metric,
-            which is what they race for. None is dropped, so that the metric of each is known as well as the winner's, beside what
-            its network costs. With constraints only trials that keep to them are finalists.
+            which is what they race for; one that ties with the winner and costs less is as good an answer. None is dropped, so
+            that the metric of each is known as well as the winner's. Only trials that keep to the constraints are finalists.
     test    the winner, which has the best mean, is trained once more, on a seed of its own and for as many epochs as were best in
             the race (their median), and scored on the test split. Nobody has seen these rows before: a training process is given
             them in this stage alone (`tuner.final`).
@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from tuner import interval
 from tuner.interval import Interval
 from tuner.packing import Packing, planned
-from tuner.pareto import feasible, front
+from tuner.pareto import distinct, feasible, front
 from tuner.space import Space
 from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
 from tuner.store import Plan, Row, Stage, Store, Study
@@ -244,11 +244,15 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
 
 
 def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
-    """The first of equal configurations stands for all of them; the best first; none breaks a constraint."""
+    """The best first, none of which breaks a constraint.
+
+    The first of equal configurations stands for all of them; on a Pareto front, of those that are equal in every objective.
+    """
+    if spec.objective.further:
+        return distinct(spec, front(spec, rows))[: spec.final.finalists]
     sign = -1 if spec.objective.maximise else 1
-    able = front(spec, rows) if spec.objective.further else (row for row in rows if feasible(spec, row))
     found: dict[str, Row] = {}
-    for row in sorted(able, key=lambda row: (sign * (row.value or 0.0), row.number)):
+    for row in sorted((row for row in rows if feasible(spec, row)), key=lambda row: (sign * (row.value or 0.0), row.number)):
         found.setdefault(json.dumps(dict(row.params or {}), sort_keys=True), row)
     return list(found.values())[: spec.final.finalists]
 

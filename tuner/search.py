@@ -9,7 +9,7 @@ search goes on as if nothing had happened, instead of repeating its first random
 pickle, which is never stored): after a restart it begins with a fresh distribution.
 
 With several objectives a sampler learns from all of them, and from how far a trial exceeds the study's constraints. Pruning goes
-by the first objective, which is the only one that grows in training, and sets a trial beside those alone whose networks have no
+by the first objective, which is the only one that changes in training, and sets a trial beside those alone whose networks have no
 more weights than its own: a small network is not given up because a larger one is better. So no trial is pruned that nothing at
 the rung dominates in this objective and the weights; one that is dominated must be among the best of those that are as small.
 """

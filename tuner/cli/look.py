@@ -264,31 +264,28 @@ def best(
         study = tables.study(name)
         found = race.result(tables, study)
         finalists = {one.trial: one for one in found.finalists} if found is not None and found.winner else {}
-        several = bool(study.spec.objective.further)
-        shown = top or (None if several else 1)
-        first = [] if several else [_row(tables, study, trial) for trial in finalists]
-        others = leaders.leaders(tables, study, shown and shown + len(first))
-        best = [*first, *(row for row in others if several or row.number not in finalists)][:shown]
+        if study.spec.objective.further:
+            shown = leaders.front(tables, study)[:top] if as_json else leaders.leaders(tables, study, top or study.trials)
+        else:
+            shown = [_row(tables, study, trial) for trial in finalists]
+            shown += [row for row in tables.leaders(study, (top or 1) + len(finalists)) if row.number not in finalists]
+            shown = shown[: top or 1]
         complete, aims = tables.counts(study)[State.COMPLETE], leaders.aims(tables, study)
-    if not best:
+    if not shown:
         raise BadInput(f"{name}: {leaders.none_yet(study, complete)}")
     if as_json:
-        print_json([_leader(row, study, finalists.get(row.number), found) for row in best])
+        print_json([_leader(row, study, finalists.get(row.number), found) for row in shown])
         return
-    for line in verdict.lines(found):
+    for line in [*verdict.lines(found), *leaders.lines(aims)]:
         say(line)
-    for constraint, count in aims.get("breaking", {}).items():
-        say(f"{count} of {study.trials} trials break {constraint}")
-    if several:
-        say(
-            f"{len(best)} of {len(aims['pareto_front'])} trials on the Pareto front, the best {study.spec.objective.metric} first"
-        )
-        out.print(leaders.table(study, best))
+    if study.spec.objective.further:
+        out.print(leaders.table(study, shown))
         return
-    for row in best:
+    for row in shown:
         one = finalists.get(row.number)
         reached = f"{verdict.reached(one)}; {one.fate}" if one else number(row.value)
-        say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({row.parameters:,} weights)")
+        size = ", ".join([f"{row.parameters:,} weights", *leaders.costs(study, row)])
+        say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({size})")
         for key, value in (row.params or {}).items():
             out.print(Text(f"  {key} = {json.dumps(value)}"), soft_wrap=True)
 

@@ -248,11 +248,10 @@ def _summary(tables: "Store", study: "Study") -> None:
         say(f"it was paused; let it go on with: tuner resume {quoted(study.name)}")
     best = leaders.leaders(tables, study, SHOWN)
     if not best:
-        why = leaders.none_yet(study, counts[State.COMPLETE]) if counts[State.COMPLETE] else "no trial completed"
-        out.print(Text(f"{why}; see: tuner status {quoted(study.name)}"), soft_wrap=True)
+        say(f"{leaders.none_yet(study, counts[State.COMPLETE])}; see: tuner status {quoted(study.name)}")
         return
     if study.spec.objective.further:
-        say(f"the Pareto front, the best {study.spec.objective.metric} first; all of it: tuner best {quoted(study.name)}")
+        say(f"the Pareto front from the best {study.spec.objective.metric} on; all of it: tuner best {quoted(study.name)}")
     out.print(leaders.table(study, best))
     for line in verdict.lines(race.result(tables, study)):
         say(line)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
-from tuner.pareto import breaking
+from tuner.pareto import breaking, distinct
 from tuner.review.looks import BLUE, GREY, ORANGE, RED, WIDE, clipped
 from tuner.review.markup import Markup, join, table, tag
 from tuner.review.results import Review
@@ -58,9 +58,21 @@ def lacks(review: Review) -> str:
     return "" if review.ranked else "No trial has completed yet."
 
 
+def _edge(review: Review) -> float | None:
+    """The worst value that is drawn where it is; those of the front always are."""
+    maximise = review.study.spec.objective.maximise
+    edge, worse = clipped([entry.value for entry in review.ranked], maximise=maximise), min if maximise else max
+    return edge if edge is None else worse(edge, *(row.value for row in review.front if row.value is not None))
+
+
+def note(review: Review) -> str:
+    """What is drawn elsewhere."""
+    edge = _edge(review)
+    return "" if edge is None else f"Values worse than {edge:.4g} are drawn at {edge:.4g}."
+
+
 def _picture(review: Review, cost: str) -> Picture:
-    spec, front = review.study.spec, {row.number for row in review.front}
-    edge = clipped([entry.value for entry in review.ranked], maximise=spec.objective.maximise)
+    spec, front, edge = review.study.spec, {row.number for row in review.front}, _edge(review)
     worse = max if spec.objective.maximise else min
     clouds: dict[str, list[tuple[int, float, float]]] = {"other": [], "broken": [], "front": []}
     for entry in review.ranked:
@@ -133,9 +145,14 @@ _SAYS = (
 
 
 def _table(review: Review) -> Markup:
-    spec, shown = review.study.spec, review.front[:LEADERS]
+    spec = review.study.spec
+    points = distinct(spec, review.front)
+    shown = points[:LEADERS]
     names = [dimension.name for dimension in review.varied]
-    caption = f"{len(shown)} of {len(review.front):,} trials on the front, the best {spec.objective.metric} first"
+    caption = (
+        f"{len(shown)} of {len(points):,} points of the front, the best {spec.objective.metric} first; of the "
+        f"{len(review.front):,} trials on it the first at each point stands here"
+    )
     rows = [
         [
             str(row.number),

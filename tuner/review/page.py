@@ -151,7 +151,7 @@ def _winner(review: Review) -> Markup:
 
 
 def _best(review: Review) -> Markup:
-    if not review.ranked or review.ranked[0].broken:
+    if not _has_best(review):
         why = "No complete trial keeps to the constraints." if review.ranked else "No trial has completed yet."
         return tag("div", tag("h3", "Best trial"), tag("p", why), class_="card")
     first, metric = review.best, review.study.spec.objective.metric
@@ -165,10 +165,15 @@ def _best(review: Review) -> Markup:
         pairs(
             {name: _value(value) for name, value in (first.row.params or {}).items()}
             | {"weights": f"{first.row.parameters:,}"}
-            | {name: amount(name, first.row.costs[name]) for name in review.costs}
+            | {name: amount(name, first.row.costs[name]) for name in review.study.spec.other_costs}
         ),
         class_="card",
     )
+
+
+def _has_best(review: Review) -> bool:
+    """Whether a complete trial keeps to the constraints."""
+    return bool(review.ranked) and not review.ranked[0].broken
 
 
 def _race(study: Study, found: Result) -> Markup:
@@ -242,7 +247,7 @@ def _leaders(review: Review) -> Markup:
     rows = [_leader(review, entry, [d.name for d in shared], folds=folds) for entry in ranked]
     caption = f"The best {len(ranked)} of {_count(len(review.ranked), 'complete trial')}; equal values share a rank"
     names = [d.name for d in shared] + (["Own parameters"] if folds else [])
-    own_head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *review.costs]
+    own_head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *review.study.spec.other_costs]
     own_head += ["Breaks"] if review.study.spec.constraints else []
     head = [*own_head, *names]
     words = (d for d in shared if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str))
@@ -256,7 +261,7 @@ def _leader(review: Review, entry: Ranked, shared: Sequence[str], *, folds: bool
     """A line of the leaderboard; what belongs to one optimizer or schedule is folded into one cell."""
     row, params = entry.row, entry.row.params or {}
     cells = [str(entry.rank), str(row.number), _value(entry.value), f"{row.parameters:,}"]
-    cells += [amount(name, row.costs[name]) for name in review.costs]
+    cells += [amount(name, row.costs[name]) for name in review.study.spec.other_costs]
     cells += [", ".join(map(str, entry.broken)) or NONE] if review.study.spec.constraints else []
     return [*cells, *(_value(params.get(name)) for name in shared), *([_words(own(params))] if folds else [])]
 
@@ -324,7 +329,7 @@ def _alternative(review: Review, kind: str, name: str) -> str:
     if kind == "timeline":
         return f"Timeline of {_count(len(review.rows), 'trial')}"
     title = KINDS[kind].title if subject == kind else f"{KINDS[kind].title}: {subject}"
-    best = f"; the best is {_value(review.best.value)} of trial {review.best.row.number}" if review.ranked else ""
+    best = f"; the best is {_value(review.best.value)} of trial {review.best.row.number}" if _has_best(review) else ""
     return f"{title}. {metric} of {_count(len(review.ranked), 'complete trial')}{best}"
 
 

@@ -434,7 +434,7 @@ KINDS: Mapping[str, Kind] = {
         fronts.lacks,
         _fronts,
         looks.front,
-        _note_far,
+        fronts.note,
         asked=fronts.asked,
     ),
     "history": Kind(

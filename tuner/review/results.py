@@ -130,10 +130,10 @@ class Review:
     def trials(self) -> list[FrozenTrial]:
         """Every trial as Optuna's own, under our number; one that has no parameters yet is a bare placeholder.
 
-        Of several objectives these have the first, which is what plots and importance are of.
+        Of several objectives these have the first, which is what plots and importance are of; of constraints they know nothing.
         """
         spec = self.study.spec
-        return self._frozen(spec.model_copy(update={"objective": spec.objective.alone}))
+        return self._frozen(spec.model_copy(update={"objective": spec.objective.alone, "constraints": ()}))
 
     @cached_property
     def optuna(self) -> optuna.study.Study:
@@ -183,7 +183,7 @@ class Review:
             "failure": [row.failure and row.failure.value for row in self.rows],
             "message": [row.message for row in self.rows],
             "parameters": [row.parameters for row in self.rows],
-            **{name: [row.costs.get(name) for row in self.rows] for name in self.costs},
+            **{name: [row.costs.get(name) for row in self.rows] for name in self.study.spec.other_costs},
         }
         return pd.DataFrame(own | self._columns(self.rows)).astype({"value": "float64"})
 
@@ -205,19 +205,17 @@ class Review:
             "number": [entry.row.number for entry in ranked],
             "value": [entry.value for entry in ranked],
             "parameters": [entry.row.parameters for entry in ranked],
-            **{name: [entry.row.costs.get(name) for entry in ranked] for name in self.costs},
+            **{name: [entry.row.costs.get(name) for entry in ranked] for name in self.study.spec.other_costs},
         }
         return pd.DataFrame(own | self._columns([entry.row for entry in ranked]))
-
-    @property
-    def costs(self) -> list[str]:
-        """The costs that need a column of their own: the weights have one in any study."""
-        return [name for name in self.study.spec.costs if name != "parameters"]
 
     def _columns(self, rows: Iterable[Row]) -> dict[str, list[Any]]:
         given = [row.params or {} for row in rows]
         names = [d.name for d in self.space.dimensions]
-        return {f"params_{n}" if n in (*OWN_COLUMNS, *self.costs) else n: [params.get(n) for params in given] for n in names}
+        return {
+            f"params_{n}" if n in (*OWN_COLUMNS, *self.study.spec.other_costs) else n: [params.get(n) for params in given]
+            for n in names
+        }
 
 
 def placeholder(state: State) -> FrozenTrial:

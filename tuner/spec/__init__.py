@@ -323,6 +323,11 @@ class StudySpec(Frozen):
         return tuple(name for name in COSTS if name in wanted)
 
     @property
+    def other_costs(self) -> tuple[str, ...]:
+        """The same without the weights, which are known of every trial anyway."""
+        return tuple(name for name in self.costs if name != "parameters")
+
+    @property
     def identity(self) -> str:
         """SHA-256 of everything the file says; equal for equal studies."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)

@@ -88,7 +88,11 @@ class ObjectiveSpec(Frozen):
 
 
 class Constraint(Frozen):
-    """`"parameters <= 5000"`: a cost, and the most that it may be for a trial to count."""
+    """`"parameters <= 5000"`: a cost, and the most that it may be for a trial to count.
+
+    A trial that breaks it by formula is not trained. One of which only training tells ends like any other, but is no winner and
+    not on the front, and the sampler learns by how much it broke it.
+    """
 
     cost: str
     most: float

@@ -83,7 +83,7 @@ class Place:
     """Where a study stands in MLflow under its identity, and what this process knows of it.
 
     `runs` are those that MLflow has, by trial number (None: not looked up), `carried` is the status and the tags of runs that go
-    on, `summary` and `status` are what the parent run shows.
+    on, `summary` and `status` are what the parent run shows, `front` are the trials whose runs are marked (None: not known).
     """
 
     identity: str
@@ -93,6 +93,7 @@ class Place:
     carried: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
     summary: tuple[object, ...] | None = None
     status: str = ""
+    front: Sequence[int] | None = None
 
 
 # What is shown ------------------------------------------------------------
@@ -268,6 +269,9 @@ class Forwarder:
             for start in range(0, len(news), NOTE_EVERY):
                 shown += self._show_some(study, news[start : start + NOTE_EVERY], stop)
                 self._summarise(study)
+            place = self._place(study)
+            if study.spec.objective.further and place.status == "FINISHED" and (shown or place.front is None):
+                self._mark_front(study, place)
             if study.stage is Stage.TEST and study.id not in self._crowned and not stop():
                 self._crown(study)
         except Refused as error:
@@ -463,20 +467,20 @@ class Forwarder:
             front = pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))
             told += account.of_front(study, front)
             tables[FRONT] = account.leaderboard(study, front)
-            self._mark_front(place, [row.number for row in front])
         for name, content in tables.items():
             self._door.attach(place.parent, name, content)
         listed = {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables])}
         self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **listed})
 
-    def _mark_front(self, place: Place, front: Sequence[int]) -> None:
+    def _mark_front(self, study: Study, place: Place) -> None:
         """Tag the runs on the Pareto front, and those that were on it before the study was extended as left behind."""
+        place.front = [row.number for row in pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))]
         marked = self._door.tags(place.parent).get("pareto_front", "")
         before = {int(number) for number in marked.split(", ") if number.isdigit()}
-        for number in sorted(before | set(front)):
+        for number in sorted(before | set(place.front)):
             if (run := self._known(place, number)) is not None:
-                self._door.log(run, [], {}, {"pareto": str(number in front).lower()})
-        self._door.log(place.parent, [], {}, {"pareto_front": _cut(", ".join(map(str, front)), TAG_LENGTH)})
+                self._door.log(run, [], {}, {"pareto": str(number in place.front).lower()})
+        self._door.log(place.parent, [], {}, {"pareto_front": _cut(", ".join(map(str, place.front)), TAG_LENGTH)})
 
 
 def prepare(uri: str) -> None:

@@ -41,7 +41,7 @@ def of_front(study: Study, front: Sequence[Row]) -> str:
 
 def leaderboard(study: Study, leaders: Sequence[Row]) -> str:
     """JSON in the form of MLflow's tables: these complete trials, best first."""
-    costs = [name for name in study.spec.costs if name != "parameters"]
+    costs = study.spec.other_costs
     names = list(dict.fromkeys(name for row in leaders for name in row.params or {}))
     own = ([row.number, row.value, row.epoch, row.parameters, *(row.costs.get(name) for name in costs)] for row in leaders)
     data = [[*first, *((row.params or {}).get(name) for name in names)] for first, row in zip(own, leaders, strict=True)]
