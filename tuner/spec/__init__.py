@@ -19,17 +19,7 @@ from models import AUGMENTATION, NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
-from tuner.spec.aims import (
-    COSTS,
-    ONE_AIM_PRUNERS,
-    ONE_AIM_SAMPLERS,
-    Constraint,
-    Frozen,
-    ObjectiveSpec,
-    OneLine,
-    Tuple,
-    left_out_when_empty,
-)
+from tuner.spec.aims import COSTS, Constraint, Frozen, ObjectiveSpec, OneLine, Tuple, bad_aims, left_out_when_empty
 from tuner.trial import Value
 
 MAX_FILE_BYTES = 256 * 1024
@@ -388,7 +378,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
     yield from _bad_training(spec)
-    yield from _bad_aims(spec)
+    yield from bad_aims(spec.objective, spec.constraints, spec.sampler.name, spec.pruner.name)
     yield from _bad_linear(spec)
     yield from _bad_gradients(spec)
     yield from _bad_enqueue(spec)
@@ -501,17 +491,6 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
             yield f"sampler.name: grid needs a step or choices for {', '.join(continuous)}"
     if spec.pruner.name != "none" and spec.pruner.from_epoch > spec.train.epochs:
         yield f"pruner.from_epoch: {spec.pruner.from_epoch} lies behind the last of {spec.train.epochs} epochs"
-
-
-def _bad_aims(spec: StudySpec) -> Iterator[str]:
-    """What does not go with several objectives or with constraints."""
-    if len({constraint.cost for constraint in spec.constraints}) < len(spec.constraints):
-        yield "constraints: a cost has two bounds"
-    if spec.costs and spec.sampler.name in ONE_AIM_SAMPLERS:
-        allowed = "tpe, nsga2, random, qmc, grid"
-        yield f"sampler.name: {spec.sampler.name} is for one objective without constraints; allowed: {allowed}"
-    if spec.objective.further and spec.pruner.name in ONE_AIM_PRUNERS:
-        yield f"pruner.name: {spec.pruner.name} is for one objective; allowed: asha, median, none"
 
 
 def chosen(spec: StudySpec) -> list[Row]:

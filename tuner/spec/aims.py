@@ -5,7 +5,7 @@ A *cost* is what a network costs where it is used. Of each, less is better; `COS
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
@@ -136,3 +136,14 @@ def amount(name: str, value: float) -> str:
 def amounts(costs: Mapping[str, float]) -> str:
     """Costs with their names, in a line."""
     return ", ".join(f"{name} {amount(name, value)}" for name, value in costs.items())
+
+
+def bad_aims(objective: ObjectiveSpec, constraints: Sequence[Constraint], sampler: str, pruner: str) -> Iterator[str]:
+    """What of a study does not go with several objectives or with constraints."""
+    if len({constraint.cost for constraint in constraints}) < len(constraints):
+        yield "constraints: a cost has two bounds"
+    if (objective.further or constraints) and sampler in ONE_AIM_SAMPLERS:
+        allowed = "tpe, nsga2, random, qmc, grid"
+        yield f"sampler.name: {sampler} is for one objective without constraints; allowed: {allowed}"
+    if objective.further and pruner in ONE_AIM_PRUNERS:
+        yield f"pruner.name: {pruner} is for one objective; allowed: asha, median, none"

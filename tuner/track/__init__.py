@@ -269,9 +269,8 @@ class Forwarder:
             for start in range(0, len(news), NOTE_EVERY):
                 shown += self._show_some(study, news[start : start + NOTE_EVERY], stop)
                 self._summarise(study)
-            place = self._place(study)
-            if study.spec.objective.further and place.status == "FINISHED" and (shown or place.front is None):
-                self._mark_front(study, place)
+            if study.spec.objective.further:
+                self._mark_front(study, self._place(study), news=shown > 0)
             if study.stage is Stage.TEST and study.id not in self._crowned and not stop():
                 self._crown(study)
         except Refused as error:
@@ -472,8 +471,10 @@ class Forwarder:
         listed = {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables])}
         self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **listed})
 
-    def _mark_front(self, study: Study, place: Place) -> None:
-        """Tag the runs on the Pareto front, and those that were on it before the study was extended as left behind."""
+    def _mark_front(self, study: Study, place: Place, *, news: bool) -> None:
+        """Tag the runs on the front of a study that is over, and those that were on it before it was extended as left behind."""
+        if place.status != "FINISHED" or (place.front is not None and not news):
+            return
         place.front = [row.number for row in pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))]
         marked = self._door.tags(place.parent).get("pareto_front", "")
         before = {int(number) for number in marked.split(", ") if number.isdigit()}
