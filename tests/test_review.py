@@ -872,7 +872,7 @@ def test_a_study_of_several_objectives_shows_its_front_and_what_breaks_its_const
     assert list(review.frame["model_bytes"]) == [800, 400, 600, 9000]
     page = reviews.render(review, at=LAUNCHED)
     assert "the highest val_accuracy and the least model_bytes, with parameters &lt;= 250?" in page
-    assert "Constraint parameters &lt;= 250: 1 of 4 trials break it." in page
+    assert "Constraint parameters &lt;= 250: broken by 1 of 4 trials." in page
     assert "2 of 2 points of the front" in page
     drawn = reviews.plot(review, "front").parts
     assert drawn.keys() == {"front-parameters", "front-model_bytes"}

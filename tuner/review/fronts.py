@@ -128,14 +128,14 @@ def _still(picture: Picture) -> Axes:
     return axes
 
 
-def section(review: Review) -> Markup:
-    """What the report says of a study with several objectives or with constraints."""
+def section(review: Review) -> tuple[str, Markup]:
+    """What the report says of a study with several objectives or with constraints, under a title."""
     spec, parts = review.study.spec, []
     for constraint, count in breaking(spec, review.rows).items():
-        parts.append(tag("p", f"Constraint {constraint}: {count:,} of {len(review.rows):,} trials break it."))
+        parts.append(tag("p", f"Constraint {constraint}: broken by {count:,} of {len(review.rows):,} trials."))
     if spec.objective.further:
         parts += [tag("p", _SAYS, class_="quiet"), _table(review)]
-    return join(parts)
+    return ("Pareto front" if spec.objective.further else "Constraints"), join(parts)
 
 
 _SAYS = (
@@ -162,7 +162,7 @@ def _table(review: Review) -> Markup:
         ]
         for row in shown
     ]
-    head = ["Trial", spec.objective.metric, *spec.costs, "Parameters"]
+    head = ["Trial", spec.objective.metric, *spec.costs, "Configuration"]
     return table(caption, head, rows, right=set(range(len(head) - 1)), long={len(head) - 1})
 
 

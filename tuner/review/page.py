@@ -80,7 +80,7 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
     sections = {
         "outcome": ("Outcome", _outcome(review)),
         **({"race": ("Final race", _race(review.study, review.race))} if review.race is not None else {}),
-        **({"front": ("Several objectives", fronts.section(review))} if fronts.asked(review) else {}),
+        **({"front": fronts.section(review)} if fronts.asked(review) else {}),
         "trust": ("How far to trust this", _caveats(review)),
         "leaderboard": ("Leaderboard", _leaders(review)),
         **({"choices": ("Choices side by side", _choices(review))} if compared(review) else {}),

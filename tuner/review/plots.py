@@ -427,7 +427,7 @@ KINDS: Mapping[str, Kind] = {
         looks.choices,
     ),
     "front": Kind(
-        "Pareto front",
+        "Value and costs",
         "Each point is a complete trial; one further left costs less. Orange ones are on the front: no other trial is as good in "
         "every objective and better in one; where there are several costs, each picture shows one of them. Red ones break a "
         "constraint, whose bound is the dashed line.",

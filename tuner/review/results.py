@@ -42,14 +42,21 @@ class Ranked:
 
 
 def leaderboard(study: Study, rows: Iterable[Row], n: int | None = None) -> list[Ranked]:
-    """The complete trials, best by the metric first (of equal ones the lower number first); the first `n` of them.
+    """The complete trials, best by the metric first; of equal ones those that cost less in the further objectives, then the lower
+    number. The first `n` of them.
 
     Those that break a constraint stand behind all others.
     """
-    sign = -1 if study.spec.objective.maximise else 1
+    spec = study.spec
+    sign = -1 if spec.objective.maximise else 1
     done = [(row.value, row) for row in rows if row.state is State.COMPLETE and row.value is not None]
-    broken = {row.number: violated(study.spec.constraints, row.costs) for _, row in done}
-    done.sort(key=lambda entry: (bool(broken[entry[1].number]), sign * entry[0], entry[1].number))
+    broken = {row.number: violated(spec.constraints, row.costs) for _, row in done}
+
+    def merit(entry: tuple[float, Row]) -> tuple[float, ...]:
+        value, row = entry
+        return (bool(broken[row.number]), sign * value, *(row.costs[name] for name in spec.objective.further), row.number)
+
+    done.sort(key=merit)
     first_with: dict[tuple[bool, float], int] = {}
     ranked = [
         Ranked(first_with.setdefault((bool(broken[row.number]), value), place), value, row, broken[row.number])
