@@ -12,7 +12,7 @@ from tuner.pareto import breaking, distinct
 from tuner.review.looks import BLUE, GREY, ORANGE, RED, WIDE, clipped
 from tuner.review.markup import Markup, join, table, tag
 from tuner.review.results import Review
-from tuner.spec.aims import amount
+from tuner.spec.aims import COSTS, amount
 
 LEADERS = 20  # of the front that the table has
 FACTOR = WIDE / 10  # an axis that spans a larger one is logarithmic
@@ -135,6 +135,7 @@ def section(review: Review) -> tuple[str, Markup]:
         parts.append(tag("p", f"Constraint {constraint}: broken by {count:,} of {len(review.rows):,} trials."))
     if spec.objective.further:
         parts += [tag("p", _SAYS, class_="quiet"), _table(review)]
+    parts += [tag("p", f"{name}: {COSTS[name]}.", class_="quiet") for name in spec.costs]
     return ("Pareto front" if spec.objective.further else "Constraints"), join(parts)
 
 

@@ -145,7 +145,7 @@ class Review:
     @cached_property
     def optuna(self) -> optuna.study.Study:
         """A real Optuna study in memory with all trials, with every objective and with constraints."""
-        if not self.study.spec.objective.further:
+        if not self.study.spec.costs:
             return optuna_study(self.study, self.trials)
         made = optuna.study.create_study(study_name=self.study.name, directions=directions(self.study.spec))
         made.add_trials(self._frozen(self.study.spec))
