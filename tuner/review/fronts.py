@@ -67,8 +67,10 @@ def _edge(review: Review) -> float | None:
 
 def note(review: Review) -> str:
     """What is drawn elsewhere."""
-    edge = _edge(review)
-    return "" if edge is None else f"Values worse than {edge:.4g} are drawn at {edge:.4g}."
+    edge, maximise = _edge(review), review.study.spec.objective.maximise
+    if edge is None or not any(entry.value < edge if maximise else entry.value > edge for entry in review.ranked):
+        return ""
+    return f"Values worse than {edge:.4g} are drawn at {edge:.4g}."
 
 
 def _picture(review: Review, cost: str) -> Picture:
