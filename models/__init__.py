@@ -106,6 +106,14 @@ class Network:
         found = measure(self.plan(params, shape, outputs), shape)
         return found.weights, math.prod(shape) + found.activations
 
+    def kept(self, params: Mapping[str, Any], input_shape: tuple[int, ...], outputs: int) -> tuple[int, int]:
+        """Trainable weights, and the numbers that a trained network is kept in: these and its statistics.
+
+        Raises what `size` raises.
+        """
+        found = measure(self.plan(params, tuple(input_shape), outputs), tuple(input_shape))
+        return found.weights, found.weights + found.statistics
+
 
 AUGMENTATION: Mapping[str, Limits] = {
     "shift": Limits(0.0, 0.0, 0.5),

@@ -9,7 +9,7 @@ Shapes are those of one row: (D,) for a vector, (H, W, C) for an image.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from models.shapes import Padding, output_size
@@ -112,11 +112,15 @@ def each(params: Mapping[str, Any], name: str, count: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a plan comes to: the shape that leaves it, its trainable weights, and the numbers that it computes of one row."""
+    """What a plan comes to: the shape that leaves it, its trainable weights, and the numbers that it computes of one row.
+
+    `statistics` are the means and variances that batch normalisation keeps.
+    """
 
     shape: Shape
     weights: int
     activations: int
+    statistics: int = 0
 
 
 def measure(plan: Plan, shape: Shape) -> Measure:
@@ -128,11 +132,12 @@ def measure(plan: Plan, shape: Shape) -> Measure:
 
 
 def _walk(plan: Plan, shape: Shape, places: Counter[str]) -> Measure:
-    weights = activations = 0
+    weights = activations = statistics = 0
     for piece in plan:
         step = _step(piece, shape, places)
         shape, weights, activations = step.shape, weights + step.weights, activations + step.activations
-    return Measure(shape, weights, activations)
+        statistics += step.statistics
+    return Measure(shape, weights, activations, statistics)
 
 
 def _step(piece: Piece, shape: Shape, places: Counter[str]) -> Measure:
@@ -148,14 +153,15 @@ def _step(piece: Piece, shape: Shape, places: Counter[str]) -> Measure:
             return _made((*_smaller(f"{kind} pooling", shape, size, size, "valid", places), shape[2]), 0)
         case GlobalPool():
             return _made((_image(shape)[2],), 0)
-        case Norm():
-            return _made(shape, 2 * shape[-1])
+        case Norm(kind):
+            return replace(_made(shape, 2 * shape[-1]), statistics=2 * shape[-1] if kind == "batch" else 0)
         case Sigma():
             return _made(shape, 0)
         case Residual(branch, shortcut):
-            ways = _walk(branch, shape, places), _walk(shortcut, shape, places)
-            total = _made(ways[0].shape, sum(way.weights for way in ways))
-            return Measure(total.shape, total.weights, total.activations + sum(way.activations for way in ways))
+            main, beside = _walk(branch, shape, places), _walk(shortcut, shape, places)
+            added = _made(main.shape, main.weights + beside.weights)
+            activations = added.activations + main.activations + beside.activations
+            return Measure(added.shape, added.weights, activations, main.statistics + beside.statistics)
         case Flat():
             return Measure((math.prod(shape),), 0, 0)
         case Drop():

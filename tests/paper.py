@@ -62,7 +62,9 @@ class Paper:
             self._trial = None
             scores = {"test_accuracy": value, "test_accuracy_low": value - 0.1, "test_accuracy_high": value + 0.1}
             metrics |= scores if self._full else {}
-        return [Epoch(trial.number, self._epoch, metrics, 0.001, parameters=10)]
+        last = self._epoch == self._study.train.epochs
+        costs = {name: trial.params["width"] for name in self._study.costs} if last else {}  # the wider, the dearer
+        return [Epoch(trial.number, self._epoch, metrics, 0.001, parameters=10, costs=costs)]
 
     def stop(self, number: int) -> None:
         if self._trial is not None and self._trial.number == number:

@@ -12,7 +12,7 @@ from tuner import spec as specs
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "pandas", "sklearn", "plotly", "matplotlib", "pydantic"}
-KERAS = ("solo.py", "objective.py", "lanes", "export.py", "winner.py")
+KERAS = ("solo.py", "objective.py", "lanes", "export.py", "winner.py", "costs.py")
 DOORS = {
     "optuna": {"tuner/search.py", "tuner/review"},
     "optuna_dashboard": {"tuner/review/mirror.py"},
@@ -20,9 +20,18 @@ DOORS = {
     "sqlalchemy": {"tuner/store", "tuner/migrations"},
     "alembic": {"tuner/migrations"},
     "mlflow": {"tuner/track"},
-    "tensorflow": {"models", "optimizers", "tuner/data", "tuner/solo.py", "tuner/objective.py", "tuner/lanes", "tuner/export.py"},
+    "tensorflow": {
+        "models",
+        "optimizers",
+        "tuner/data",
+        "tuner/solo.py",
+        "tuner/objective.py",
+        "tuner/lanes",
+        "tuner/export.py",
+        "tuner/costs.py",
+    },
     "keras": {"models", "optimizers", "tuner/data", *(f"tuner/{name}" for name in KERAS)},
-    "pydantic": {"tuner/spec.py"},
+    "pydantic": {"tuner/spec"},
     "ray": {"tuner/cluster.py"},
 }
 

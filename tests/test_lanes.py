@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import study_spec
 from tests.test_lanes_equal_solo import check_same, curves, study
 from tests.test_solo import epochs_of
 from tuner import data as sources
 from tuner.lanes import ROUNDS, Lanes
 from tuner.packing import Packing, planned
+from tuner.solo import Solo
 from tuner.space import Space
 from tuner.trial import Failed, Failure, Trial
 
@@ -48,6 +50,21 @@ def test_a_lane_whose_neighbour_turns_nan_stays_as_it_is(digits):
     found = curves(beside, [trial(5), poisoned])
     assert not np.isfinite(found[3][-1]["loss"])
     assert found[5] == expected
+
+
+def test_the_costs_of_a_trial_are_those_of_its_network_alone(digits):
+    aims = {"objective": ["val_accuracy", "parameters", "latency_ms"], "constraints": ["model_bytes <= 1e6"]}
+    spec = study_spec(**aims, train={"epochs": 1}, search={"depth": 1, "width": [8, 60], "learning_rate": 0.01})
+    trials = [Trial(n, {"depth": 1, "width": 8, "learning_rate": 0.01}, n) for n in range(2)]
+    pack, alone = Lanes(spec, digits, 2), Solo(spec, digits)
+    alone.add(trials[0])
+    for each in trials:
+        pack.add(each)
+    weights = 64 * 8 + 8 + 8 * 10 + 10
+    for epoch in (*pack.advance(), *alone.advance()):
+        assert {**epoch.costs, "latency_ms": 0} == {"parameters": weights, "model_bytes": 4 * weights, "latency_ms": 0}
+        assert 0 < epoch.costs["latency_ms"] < 1000
+        assert epoch.parameters == weights
 
 
 def test_a_freed_lane_is_taken_by_the_next_trial_and_nothing_is_compiled(digits):

@@ -74,7 +74,10 @@ def test_the_table_counts_the_weights_and_one_step_lowers_the_loss(name, params)
     with tf.GradientTape() as tape:
         before = loss(model)
     variables = model.trainable_variables
-    assert sum(np.prod(v.shape) for v in variables) == NETWORKS[name].size(params, IMAGE, OUTPUTS)[0]
+    weights = sum(np.prod(v.shape) for v in variables)
+    statistics = sum(np.prod(v.shape) for v in model.non_trainable_variables if "moving" in v.path)
+    assert NETWORKS[name].size(params, IMAGE, OUTPUTS)[0] == weights
+    assert NETWORKS[name].kept(params, IMAGE, OUTPUTS) == (weights, weights + statistics)
     for variable, gradient in zip(variables, tape.gradient(before, variables), strict=True):
         variable.assign(variable - 1e-4 * gradient)
     assert model(X).shape == (len(X), OUTPUTS)

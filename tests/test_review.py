@@ -287,6 +287,7 @@ FIRST_DRAWN = {
     "history": 1, "curves": 1, "choices": 1, "importance": 3, "edf": 3, "slice": 3, "contour": 60, "parallel": 3, "timeline": 1,
     "contrast": math.inf,  # no choice beside the depth shapes the network here; see below
     "race": math.inf,  # none of these has a race; see below
+    "front": math.inf,  # all have one objective; see below
 }  # fmt: skip
 
 
@@ -845,6 +846,66 @@ def test_the_dashboard_shows_every_trial_with_its_curve_to_this_machine_alone(sm
     assert {t["number"]: t["values"] for t in trials if t["state"] == "Complete"} == {
         e.row.number: [e.value] for e in review.ranked
     }
+
+
+# Several objectives ------------------------------------------------------------
+
+
+def several(store: Store, *ends: tuple[float, float], **changes: Any) -> Study:
+    """A study of complete trials with these values and costs."""
+    study = launch(store, len(ends), objective=["val_accuracy", "model_bytes"], **changes)
+    for number, (value, cost) in enumerate(ends):
+        costs = {"parameters": cost / 4, "model_bytes": cost}
+        outcome = Outcome(State.COMPLETE, value=value, costs={name: costs[name] for name in study.spec.costs})
+        params: Params = {"width": 4 + number, "optimizer": "adam", "learning_rate": 0.01}
+        end(store, study, params, [{"val_accuracy": value, "val_loss": value}], outcome)
+    return study
+
+
+def test_a_study_of_several_objectives_shows_its_front_and_what_breaks_its_constraints(tables: Store) -> None:
+    ends = ((0.9, 800), (0.8, 400), (0.7, 600), (0.95, 9000))
+    review = reviews.load(tables, several(tables, *ends, constraints=["parameters <= 250"]))
+    assert [row.number for row in review.front] == [0, 1]
+    assert [entry.row.number for entry in review.ranked] == [0, 1, 2, 3]
+    assert [str(broken) for broken in review.ranked[3].broken] == ["parameters <= 250"]
+    assert review.best.row.number == 0
+    assert list(review.frame["model_bytes"]) == [800, 400, 600, 9000]
+    page = reviews.render(review, at=LAUNCHED)
+    assert "the highest val_accuracy and the least model_bytes, with parameters &lt;= 250?" in page
+    assert "Constraint parameters &lt;= 250: broken by 1 of 4 trials." in page
+    assert "2 of 2 points of the front" in page
+    drawn = reviews.plot(review, "front").parts
+    assert drawn.keys() == {"front-parameters", "front-model_bytes"}
+    clouds = {trace.name: list(trace.customdata) for trace in drawn["front-model_bytes"].data}
+    assert clouds == {"dominated": [2], "breaks a constraint": [3], "on the front": [1, 0]}
+    assert reviews.pngs(review, "front").keys() == drawn.keys()
+    for kind in reviews.KINDS:
+        assert reviews.plot(review, kind).parts or reviews.plot(review, kind).missing
+
+
+def test_a_study_whose_trials_all_break_a_constraint_has_no_best_one(tables: Store) -> None:
+    review = reviews.load(tables, several(tables, (0.9, 800), (0.8, 400), constraints=["parameters <= 9"]))
+    with pytest.raises(BadInput, match="no complete trial keeps to parameters <= 9"):
+        _ = review.best
+    assert review.front == []
+    assert "No complete trial keeps to the constraints." in reviews.render(review, at=LAUNCHED)
+
+
+def test_optuna_and_its_dashboard_have_every_objective_and_constraint(tables: Store) -> None:
+    review = reviews.load(
+        tables, several(tables, (0.9, 800), (0.8, 400), (0.7, 600), (0.95, 9000), constraints=["parameters <= 250"])
+    )
+    storage = mirror.mirror(review)
+    (copy,) = storage.get_all_studies()
+    assert [direction.name for direction in copy.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert [trial.values for trial in storage.get_all_trials(copy._study_id)] == [
+        [0.9, 800],
+        [0.8, 400],
+        [0.7, 600],
+        [0.95, 9000],
+    ]
+    assert [trial.number for trial in review.optuna.best_trials] == [0, 1]
+    assert review.optuna.trials[3].constraints["parameters <= 250"] == 8
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own

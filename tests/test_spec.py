@@ -68,6 +68,18 @@ def test_the_identity_is_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
     assert specs.restore(one.model_dump_json()) == one
 
 
+def test_further_objectives_and_constraints_are_part_of_a_study_only_where_it_has_any() -> None:
+    assert not {"further", "constraints"} & {*study_spec().model_dump(), *study_spec().model_dump()["objective"]}
+    assert study_spec().costs == ()
+    several = study_spec(objective=["val_loss", "latency_ms"], constraints=["parameters<=9_000", "latency_ms <= 0.5"])
+    assert several.objective.names == ("val_loss", "latency_ms")
+    assert not several.objective.maximise
+    assert [str(constraint) for constraint in several.constraints] == ["parameters <= 9000", "latency_ms <= 0.5"]
+    assert several.costs == ("parameters", "latency_ms")
+    assert specs.restore(several.model_dump_json()) == several
+    assert several.identity != study_spec(objective="val_loss").identity
+
+
 def test_the_data_option_replaces_the_source(tmp_path: Path) -> None:
     assert specs.load(written(tmp_path, GOOD), data="a/b").data.source == "a/b"
 
@@ -217,7 +229,24 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"objective": "loss"}, "objective.metric: search on validation data: val_loss, not loss"),
     ({"train": {"metrics": ["acc"]}}, "train.metrics: no metric 'acc'"),
     ({"model": "mpl"}, "model: no network 'mpl'; did you mean 'mlp'?"),
-    ({"sampler": "bayes"}, "sampler.name: input should be 'tpe', 'random', 'qmc', 'gp', 'cmaes' or 'grid', not 'bayes'"),
+    ({"sampler": "bayes"}, "sampler.name: input should be 'tpe', 'nsga2', 'random', 'qmc', 'gp', 'cmaes' or 'grid', not 'bayes'"),
+    ({"objective": []}, "objective.metric: input should be a valid string, not []"),
+    (
+        {"objective": ["val_accuracy", "val_loss"]},
+        "objective.further.0: 'val_loss' is no cost; allowed: parameters, model_bytes, l",
+    ),
+    ({"objective": ["val_accuracy", "parameters", "parameters"]}, "objective.further: a cost stands here twice"),
+    ({"constraints": "parameters <= 9"}, "constraints: input should be a valid tuple, not 'parameters <= 9'"),
+    ({"constraints": ["val_loss <= 1"]}, "constraints.0: 'val_loss' is no cost; allowed: parameters, model_bytes, latency_ms"),
+    ({"constraints": ["parameters < 9"]}, 'constraints.0: write "COST <= NUMBER"; costs are parameters, model_bytes, latency_ms'),
+    ({"constraints": ["parameters <= 1e"]}, "constraints.0: '1e' is not a number"),
+    ({"constraints": ["parameters <= -1"]}, "constraints.0: -1 is not a number above 0"),
+    ({"constraints": ["parameters <= 9", "parameters <= 8"]}, "constraints: a cost has two bounds"),
+    ({"constraints": ["parameters <= 9"], "sampler": "cmaes"}, "sampler.name: cmaes is for one objective without constraints; a"),
+    (
+        {"objective": ["val_loss", "parameters"], "pruner": "hyperband"},
+        "pruner.name: hyperband is for one objective; allowed: asha, median, none",
+    ),
     ({"sampler": "grid"}, "sampler.name: grid needs a step or choices for learning_rate"),
     ({"pruner": {"name": "asha", "from_epoch": 9}}, "pruner.from_epoch: 9 lies behind the last of 3 epochs"),
     ({"data": {"validation": 0.6, "test": 0.5}}, "data: validation + test = 1.1 leaves nothing to train on"),

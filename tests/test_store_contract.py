@@ -441,6 +441,18 @@ def test_an_unusable_address_is_refused_without_its_password(url: str, said: str
     assert "hunter2" not in str(refused.value)
 
 
+def test_leaders_keep_to_the_constraints_and_of_equal_ones_the_cheaper_is_first(store: Store) -> None:
+    aims = {"objective": ["val_accuracy", "latency_ms"], "constraints": ["parameters <= 50", "latency_ms <= 0.5"]}
+    study = store.launch(study_spec(**aims, budget=5), 5, {})
+    for value, weights, latency in ((0.9, 60, 0.1), (0.8, 50, 0.5), (0.8, 50, 0.4), (0.9, 40, 0.6)):
+        costs = {"parameters": weights, "latency_ms": latency}
+        taken = claim(store, study)[0]
+        outcome = Outcome(State.COMPLETE, value=value, costs=costs)
+        store.record([Progress(taken, [epoch(taken.number, 1, value)], outcome=outcome)], TTL)
+    assert [row.costs.get("parameters") for row in store.trials(study)] == [60, 50, 50, 40, None]
+    assert [(row.number, row.value) for row in store.leaders(study, 4)] == [(2, 0.8), (1, 0.8)]
+
+
 def test_specs_survive_the_store(store: Store, spec: Callable[..., StudySpec]) -> None:
     wide = spec(
         search={
@@ -452,6 +464,8 @@ def test_specs_survive_the_store(store: Store, spec: Callable[..., StudySpec]) -
             "dropout": 0.1,
         },
         enqueue=[{"depth": 2}],
+        objective=["val_accuracy", "parameters"],
+        constraints=["latency_ms <= 0.25"],
     )
     study = store.launch(wide, 4, {})
     assert study.spec == wide

@@ -276,6 +276,37 @@ def test_a_study_that_is_over_tells_what_was_asked_and_found(
     assert [row[:2] for row in table["data"]] == [[1, 0.7], [0, 0.2], [2, 0.1]]
 
 
+def test_a_study_of_several_objectives_shows_its_front_when_it_is_over(
+    tables: Store, forwarder: Forwarder, mlflow: Mlflow, request: pytest.FixtureRequest
+) -> None:
+    aims = {"objective": ["val_accuracy", "latency_ms"], "constraints": ["parameters <= 500"]}
+    study = tables.launch(study_spec(name=request.node.name[:90], budget=3, **aims), 3, {})
+
+    def run_to_the_end(*ends: tuple[float, float]) -> dict[str, str]:
+        for value, latency in ends:
+            outcome = Outcome(State.COMPLETE, value=value, costs={"parameters": 99, "latency_ms": latency})
+            train(tables, begin(tables, study), 1, outcome)
+        forwarder.forward(study.name)
+        runs = {run.info.run_name: run for run in mlflow.runs(study)}
+        return {name: run.data.tags["pareto"] for name, run in runs.items() if "pareto" in run.data.tags}
+
+    assert run_to_the_end((0.9, 0.3), (0.8, 0.2), (0.7, 0.25)) == {"trial 0": "true", "trial 1": "true"}
+    tables.extend(study, 1)
+    forwarder.forward(study.name)
+    assert run_to_the_end((0.95, 0.3)) == {"trial 0": "false", "trial 1": "true", "trial 3": "true"}
+    parent = mlflow.parent(study)
+    assert (parent.data.params["further"], parent.data.params["constraints"]) == ("latency_ms", "parameters <= 500")
+    assert mlflow.trial(study, 2).data.metrics["latency_ms"] == 0.25
+    told = parent.data.tags["mlflow.note.content"]
+    assert "maximises `val_accuracy`, minimises `latency_ms`, with `parameters <= 500`, in 4 trials" in told
+    assert (
+        "**Pareto front:** 2 trials of val_accuracy, latency_ms, trial 3, 0.95 (parameters 99, latency_ms 0.3) to trial 1" in told
+    )
+    table = json.loads(Path(mlflow.client.download_artifacts(parent.info.run_id, "pareto_front.json")).read_text())
+    assert table["columns"][:5] == ["trial", "objective", "epochs", "parameters", "latency_ms"]
+    assert [row[:5] for row in table["data"]] == [[3, 0.95, 1, 99, 0.3], [1, 0.8, 1, 99, 0.2]]
+
+
 def test_a_race_stands_below_its_study_with_a_run_for_each_finalist_on_each_seed_and_one_for_the_score(
     tables: Store, uri: str, forwarder: Forwarder, mlflow: Mlflow, request: pytest.FixtureRequest
 ) -> None:

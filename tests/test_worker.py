@@ -90,6 +90,19 @@ def test_an_impossible_network_is_pruned_before_a_child_hears_of_it(tables: Stor
     assert made._search.unfinished([impossible, trained]) == []
 
 
+def test_a_network_that_breaks_a_constraint_by_formula_is_not_trained(tables: Store, tmp_path: Path) -> None:
+    aims = {"objective": ["val_accuracy", "model_bytes"], "constraints": ["parameters <= 600"]}
+    search = {"depth": 1, "width": [8, 4], "learning_rate": 0.03}
+    spec = study_spec(**aims, search=search, enqueue=[{"width": 8}, {"width": 4}], budget=2)
+    study = tables.launch(spec, 2, {"rows": 1797, "input_shape": [8, 8, 1], "classes": 10})
+    supervisor(tables, study, tmp_path).work(lambda: None)
+    large, trained = tables.trials(study)
+    assert (large.state, large.epoch, large.value) == (State.PRUNED, 0, None)
+    assert large.message == "parameters <= 600: parameters 610, model_bytes 2,440"
+    assert large.costs == {"parameters": 610, "model_bytes": 2440}
+    assert (trained.state, trained.costs) == (State.COMPLETE, {"parameters": 4, "model_bytes": 4})
+
+
 def test_checkpoints_of_ended_trials_are_removed(tables: Store, tmp_path: Path) -> None:
     folder, most = tmp_path / "checkpoints", 0
 

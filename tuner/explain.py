@@ -34,7 +34,7 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     what = f"{facts.classes} classes" if facts.classes else "one number"
     meaning = {
         "study": spec.name,
-        "question": f"{spec.objective.direction} {spec.objective.metric} of {spec.model.name}",
+        "question": f"{_question(spec)} of {spec.model.name}",
         "data": f"{spec.data.source}: {facts.rows:,} rows of {shape}, {what}; "
         f"{spec.data.validation:g} for validation, {spec.data.test:g} for the test",
         "space": [_describe(d) for d in space.dimensions],
@@ -57,6 +57,12 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
         meaning["smallest network"] = f"{low.parameters:,} weights, about {_bytes(low.bytes)} in training"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"
     return meaning
+
+
+def _question(spec: StudySpec) -> str:
+    asked = f"{spec.objective.direction} {spec.objective.metric}"
+    asked += f", minimise {' and '.join(spec.objective.further)}" if spec.objective.further else ""
+    return asked + (f", with {' and '.join(map(str, spec.constraints))}," if spec.constraints else "")
 
 
 def _because(reason: str) -> str:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 import models
 from models.layers import initialise, put, set_hyper
 from tuner import checkpoints, rules
+from tuner.costs import costs
 from tuner.data import Data, order
 from tuner.objective import Objective, at_evaluation, precision
 from tuner.packing import Form, Packing, lane_values
@@ -177,8 +178,10 @@ class Lanes:
         self._busy, self._seats = self._busy + len(metrics), self._seats + pack.K
         epochs: list[Epoch | Failed] = []
         for seat, measured in metrics:
-            epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights[seat.trial.number]))
-            if seat.epoch == self._spec.train.epochs:
+            last = seat.epoch == self._spec.train.epochs
+            found = self._costs(seat.trial.params) if last else {}
+            epochs.append(Epoch(seat.trial.number, seat.epoch, measured, share, self._weights[seat.trial.number], found))
+            if last:
                 self.stop(seat.trial.number)
         self._compile_ahead()
         return epochs
@@ -257,6 +260,12 @@ class Lanes:
     def _state(self, trial: Trial, form: Form) -> dict[str, NDArray[Any]] | None:
         checkpoint = trial.checkpoint
         return checkpoints.read(checkpoint, self._labels(trial, form, checkpoint.epoch)) if checkpoint else None
+
+    def _costs(self, params: Params) -> dict[str, float]:
+        """The costs of a trial's network, which has no lanes where it is used."""
+        facts, its = self._data.facts, self._space.configuration(params).network
+        build = models.load(self._spec.model.name)
+        return costs(self._space, params, facts, lambda: build(its, facts.input_shape, facts.outputs))
 
     def _count(self, params: Params) -> int:
         """Trainable weights of a trial's network, without what its lane is padded with."""

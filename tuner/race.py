@@ -10,6 +10,9 @@ of trials, budget, leases and checkpoints, holds of theirs, and none is counted 
             so that they are compared in pairs. Trial s F + f of F finalists is finalist f on seed s: trained one after the other,
             every finalist has been tried once before one is tried twice. Who cannot win any more is dropped (`tuner.interval`),
             and who fails on a seed is out. A run's value is its best epoch's, as in the search.
+            In a study with several objectives the finalists are the first of the Pareto front, those that are best by the metric,
+            which is what they race for; one that ties with the winner and costs less is as good an answer. None is dropped, so
+            that the metric of each is known as well as the winner's. Only trials that keep to the constraints are finalists.
     test    the winner, which has the best mean, is trained once more, on a seed of its own and for as many epochs as were best in
             the race (their median), and scored on the test split. Nobody has seen these rows before: a training process is given
             them in this stage alone (`tuner.final`).
@@ -24,7 +27,7 @@ A study that is extended gets another race when it has ended again; `Result.look
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median_low
 from typing import Any
@@ -35,6 +38,7 @@ from numpy.typing import NDArray
 from tuner import interval
 from tuner.interval import Interval
 from tuner.packing import Packing, planned
+from tuner.pareto import distinct, feasible, front
 from tuner.space import Space
 from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
 from tuner.store import Plan, Row, Stage, Store, Study
@@ -48,7 +52,7 @@ class Finalist:
     """A configuration in the race: its trial of the search with its value there, and how it did on fresh seeds.
 
     `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `reason` is what is known of a
-    failure. `interval` is for 95 %, and None for fewer than two results.
+    failure. `interval` is for 95 %, and None for fewer than two results. `costs` are those of its trial.
     """
 
     trial: int
@@ -58,6 +62,7 @@ class Finalist:
     fate: str
     reason: str
     interval: Interval | None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float | None:
@@ -110,7 +115,7 @@ class Race:
     def hopeless(self) -> list[int]:
         """The trials, not ended yet, of finalists that failed on a seed or cannot win any more."""
         lost = {f for f in range(self.F) if self._out(f)}
-        if self._racing:
+        if self._racing and not self.study.facts.get("further"):
             lost |= set(interval.hopeless(self.values, self._racing, maximise=self._maximise))
         return [row.number for f in lost for row in self.of(f) if not row.state.ended]
 
@@ -148,6 +153,7 @@ class Race:
             fate=fate,
             reason=next((row.message for row in runs if row.state is State.FAILED), ""),
             interval=around,
+            costs=self.study.facts["costs"][f] if "costs" in self.study.facts else {},
         )
 
 
@@ -230,17 +236,23 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
         "searched": [row.value for row in best],
         "seeds": [seed for seed in seeds for _ in best],
     }
+    if spec.costs:
+        facts |= {"further": list(spec.objective.further), "costs": [dict(row.costs) for row in best]}
     lanes = planned(Packing(Space(spec))) or "off"
     raced = _given(spec, len(seeds) * len(best), lanes=lanes)
     return Plan(Stage.RACE, raced, facts, [row.params or {} for _ in seeds for row in best])
 
 
 def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
-    """The first of equal configurations stands for all of them; the best first."""
+    """The best first, none of which breaks a constraint.
+
+    The first of equal configurations stands for all of them; on a Pareto front, of those that are equal in every objective.
+    """
+    if spec.objective.further:
+        return distinct(spec, front(spec, rows))[: spec.final.finalists]
     sign = -1 if spec.objective.maximise else 1
-    done = [(sign * row.value, row.number, row) for row in rows if row.state is State.COMPLETE and row.value is not None]
     found: dict[str, Row] = {}
-    for _, _, row in sorted(done, key=lambda entry: entry[:2]):
+    for row in sorted((row for row in rows if feasible(spec, row)), key=lambda row: (sign * (row.value or 0.0), row.number)):
         found.setdefault(json.dumps(dict(row.params or {}), sort_keys=True), row)
     return list(found.values())[: spec.final.finalists]
 
@@ -266,13 +278,15 @@ def _best_epoch(spec: StudySpec, epochs: Sequence[Epoch]) -> int:
 
 
 def _given(spec: StudySpec, trials: int, **train: Any) -> StudySpec:
-    """A study whose trials are known: nothing is sampled, pruned or stopped early."""
+    """A study whose trials are known: nothing is sampled, pruned or stopped early, and only the metric is looked at."""
     entries = {
         "train": spec.train.model_copy(update=train),
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none", from_epoch=1),
         "budget": BudgetSpec(trials=trials),
         "enqueue": (),
+        "objective": spec.objective.alone,
+        "constraints": (),
     }
     return spec.model_copy(update=entries)
 

@@ -7,12 +7,18 @@ reached, a bracket), so these travel with the row as `attrs`.
 A proposal is a function of (seed, trial number, history): the sampler is made anew for every number. After a restart the same
 search goes on as if nothing had happened, instead of repeating its first random numbers. CMA-ES alone keeps a state of its own (a
 pickle, which is never stored): after a restart it begins with a fresh distribution.
+
+With several objectives a sampler learns from all of them, and from how far a trial exceeds the study's constraints. Pruning goes
+by the first objective, which is the only one that changes in training, and sets a trial beside those alone whose networks have no
+more weights than its own: a small network is not given up because a larger one is better. So no trial is pruned that nothing at
+the rung dominates in this objective and the weights; one that is dominated must be among the best of those that are as small.
 """
 
 import json
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,19 +28,22 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
 from tuner.packing import Packing
+from tuner.pareto import undominated
 from tuner.space import Space
 from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, values
 from tuner.store import Row
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
-LEARNING = ("tpe", "gp", "cmaes")  # samplers that begin with random trials
+LEARNING = ("tpe", "nsga2", "gp", "cmaes")  # samplers that begin with random trials
 RETRIES = 20  # how often a configuration that was tried before is drawn again
 DUPLICATE = "duplicate_of"
+WEIGHTS = "parameters"  # the attribute of a trial in the replica that says how many it trains
 PRIVATE = "cma:"  # attributes with this prefix hold a pickle and never leave the process
 
 _STATES = {
@@ -65,18 +74,21 @@ class Search:
         self._distributions = {name: _distribution(d) for name, d in self.space.free.items()}
         # TPE would find out from all trials which parameters exist in each of them, at the price of half an ask; we know.
         unconditional = (d.name for d in self.space.free.values() if not d.parents and d.count > 1)
-        self._joint = {name: self._distributions[name] for name in unconditional} if spec.sampler.name == "tpe" else None
+        # With several objectives it learns each parameter by itself, as Optuna has it.
+        jointly = spec.sampler.name == "tpe" and not spec.objective.further
+        self._joint = {name: self._distributions[name] for name in unconditional} if jointly else None
         self._sampler = _SAMPLERS[spec.sampler.name](self)
         self._keys: dict[str, int] = {}
         self._grid = self._shuffled_grid() if spec.sampler.name == "grid" else None
         with _experimental():
             self._study = optuna.create_study(
                 study_name=spec.name,
-                direction="maximize" if spec.objective.maximise else "minimize",
+                directions=directions(spec),
                 sampler=RandomSampler(),
                 pruner=_PRUNERS[spec.pruner.name](spec),
             )
         self._storage = self._study._storage
+        self._kind = _Several if spec.objective.further else optuna.Study
         self._ids: list[int] = []
         self._lowest_open = 0
 
@@ -110,10 +122,12 @@ class Search:
         self._set_params(row.number, row.params or {})
         for key, value in row.attrs.items():
             self._storage.set_trial_system_attr(trial_id, key, value)
+        if self.spec.objective.further:
+            self._storage.set_trial_user_attr(trial_id, WEIGHTS, row.parameters)
         for epoch in epochs:
             self._report(trial_id, epoch)
         if row.state.ended:
-            self._end(row.number, row.state, row.value)
+            self._end(row.number, row)
 
     def _reach(self, number: int) -> None:
         """Let the replica have this number: a placeholder waits under every number not yet begun."""
@@ -185,7 +199,7 @@ class Search:
         sampler = self._sampler(number, attempt)
         frozen = self._frozen(number)
         # A study object remembers all trials it has seen for the length of one ask of Optuna's own; a new one has seen nothing.
-        fresh = optuna.Study(self.spec.name, self._storage, sampler, self._study.pruner)
+        fresh = self._kind(self.spec.name, self._storage, sampler, self._study.pruner)
         study = optuna.pruners._filter_study(fresh, frozen)
         sampler.before_trial(study, frozen)
         joint = self._joint if self._joint is not None else sampler.infer_relative_search_space(study, frozen)
@@ -235,8 +249,13 @@ class Search:
         """Take in an epoch of a running trial; whether the pruner gives the trial up."""
         trial_id = self._running(epoch.number)
         self._report(trial_id, epoch)
-        last = epoch.epoch >= self.spec.train.epochs
-        return not last and self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
+        if epoch.epoch >= self.spec.train.epochs:
+            return False
+        beside = self._study
+        if self.spec.objective.further:
+            self._storage.set_trial_user_attr(trial_id, WEIGHTS, epoch.parameters)
+            beside = _Rivals(self._study, epoch.parameters)
+        return self._study.pruner.prune(beside, self._storage.get_trial(trial_id))
 
     def attrs(self, number: int) -> Mapping[str, Any]:
         """What the sampler and the pruner noted on a trial, to be stored with it."""
@@ -245,7 +264,7 @@ class Search:
     def tell(self, number: int, outcome: Outcome) -> None:
         """Take in the end of a trial."""
         self._running(number)
-        self._end(number, outcome.state, outcome.value)
+        self._end(number, outcome)
 
     def best_value(self, number: int) -> float | None:
         """The best objective that a trial has reported so far."""
@@ -258,17 +277,25 @@ class Search:
         if budget.target is None and budget.patience is None:
             return ""
         ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        complete = [t for t in ended if t.state is TrialState.COMPLETE]
+        complete = [t for t in ended if t.state is TrialState.COMPLETE and all(excess <= 0 for excess in t.constraints.values())]
         if not complete:
             return ""
-        best = (max if maximise else min)(complete, key=lambda t: t.value or 0.0)
-        value = best.value or 0.0
+        best = (max if maximise else min)(complete, key=lambda t: t.values[0])
+        value = best.values[0]
         if budget.target is not None and (value >= budget.target if maximise else value <= budget.target):
             return f"budget.target: trial {best.number} reached {value:g}"
-        since = sum(t.number > best.number for t in ended)
+        newest = self._newest(complete) if self.spec.objective.further else best.number
+        since = sum(t.number > newest for t in ended)
         if budget.patience is not None and since >= budget.patience:
-            return f"budget.patience: no trial of the last {since} was better than trial {best.number}"
+            better = "came to the front after" if self.spec.objective.further else "was better than"
+            return f"budget.patience: no trial of the last {since} {better} trial {newest}"
         return ""
+
+    def _newest(self, complete: Sequence[FrozenTrial]) -> int:
+        """The last trial that came to the Pareto front."""
+        signs = [-1 if direction is StudyDirection.MAXIMIZE else 1 for direction in directions(self.spec)]
+        front = undominated(np.array([trial.values for trial in complete]) * signs)
+        return max(complete[place].number for place in front)
 
     def _report(self, trial_id: int, epoch: Epoch) -> None:
         value = epoch.metrics.get(self.spec.objective.metric)
@@ -276,12 +303,55 @@ class Search:
         if value is not None and epoch.epoch not in known:
             self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
 
-    def _end(self, number: int, state: State, value: float | None) -> None:
-        with_value = state is State.COMPLETE or (state is State.PRUNED and value is not None)
-        reported = [value] if with_value and value is not None else None
-        frozen = self._frozen(number)
-        self._sampler(number, 0).after_trial(self._study, frozen, _STATES[state], reported)
-        self._storage.set_trial_state_values(self._ids[number], _STATES[state], reported)
+    def _end(self, number: int, end: Outcome | Row) -> None:
+        reported, state = _reported(self.spec, end), _STATES[end.state]
+        for key, excess in _excesses(self.spec, end).items():
+            self._storage.set_trial_system_attr(self._ids[number], key, excess)
+        self._sampler(number, 0).after_trial(self._study, self._frozen(number), state, reported)
+        self._storage.set_trial_state_values(self._ids[number], state, reported)
+
+
+# Objectives and constraints ------------------------------------------------------------
+
+
+def directions(spec: StudySpec) -> list[StudyDirection]:
+    """Where each objective should go: the metric's, and downwards for every cost."""
+    first = StudyDirection.MAXIMIZE if spec.objective.maximise else StudyDirection.MINIMIZE
+    return [first, *(StudyDirection.MINIMIZE for _ in spec.objective.further)]
+
+
+def _reported(spec: StudySpec, end: Outcome | Row) -> list[float] | None:
+    """The objectives of a trial that has ended; of a pruned one Optuna takes a value only where there is one objective."""
+    several = bool(spec.objective.further)
+    if end.value is None or not (end.state is State.COMPLETE or (end.state is State.PRUNED and not several)):
+        return None
+    return [end.value, *(end.costs[name] for name in spec.objective.further)]
+
+
+def _excesses(spec: StudySpec, end: Outcome | Row) -> dict[str, float]:
+    """By which part a trial exceeds each constraint whose cost is known, under the names by which Optuna knows constraints."""
+    known = (constraint for constraint in spec.constraints if constraint.cost in end.costs)
+    return {f"constraints:{constraint}": constraint.excess(end.costs) for constraint in known}
+
+
+class _Several(optuna.Study):
+    """A study of several objectives; where Optuna compares by a single one, as among pruned trials, it is the first."""
+
+    @property
+    def direction(self) -> StudyDirection:
+        return self.directions[0]
+
+
+class _Rivals(_Several):
+    """What a pruner sees of a study: the trials whose networks have at most so many weights."""
+
+    def __init__(self, study: optuna.Study, weights: int) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler, study.pruner)
+        self._weights = weights
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:  # noqa: FBT001, FBT002
+        """As many as compete."""
+        return [t for t in super().get_trials(deepcopy, states) if t.user_attrs.get(WEIGHTS, math.inf) <= self._weights]
 
 
 def frozen_trials(spec: StudySpec, rows: Iterable[Row], epochs: Mapping[int, Iterable[Epoch]]) -> list[FrozenTrial]:
@@ -295,11 +365,12 @@ def _frozen_from(row: Row, epochs: Iterable[Epoch], search: Search) -> FrozenTri
     params = {k: v for k, v in (row.params or {}).items() if k in search._distributions}
     trial = create_trial(
         state=_STATES[row.state],
-        value=row.value if row.state in (State.COMPLETE, State.PRUNED) else None,
+        values=_reported(search.spec, row),
         params=params,
         distributions={name: search._distributions[name] for name in params},
         intermediate_values={e.epoch: e.metrics[metric] for e in epochs if metric in e.metrics},
-        system_attrs=dict(row.attrs),
+        system_attrs={**row.attrs, **_excesses(search.spec, row)},
+        user_attrs={WEIGHTS: row.parameters},
     )
     trial.number = row.number
     return trial
@@ -352,6 +423,11 @@ def _tpe(search: Search) -> Factory:
     return lambda number, attempt: TPESampler(n_startup_trials=startup, seed=_seed(search.spec.seed, number, attempt))
 
 
+def _nsga2(search: Search) -> Factory:
+    size = max(2, search.spec.sampler.startup)
+    return lambda number, attempt: NSGAIISampler(population_size=size, seed=_seed(search.spec.seed, number, attempt))
+
+
 def _random(search: Search) -> Factory:
     return lambda number, attempt: RandomSampler(seed=_seed(search.spec.seed, number, attempt))
 
@@ -375,6 +451,7 @@ def _cmaes(search: Search) -> Factory:
 
 _SAMPLERS: Mapping[str, Callable[[Search], Factory]] = {
     "tpe": _tpe,
+    "nsga2": _nsga2,
     "random": _random,
     "qmc": _qmc,
     "gp": _gp,

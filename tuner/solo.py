@@ -35,6 +35,7 @@ from optimizers.closure import Closure, values_of
 from optimizers.loss_scale import LossScale
 from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
+from tuner.costs import costs
 from tuner.data import Data, Split, order
 from tuner.errors import Unwritable
 from tuner.objective import Measure, Objective, at_evaluation, precision
@@ -54,7 +55,7 @@ class Solo:
     """
 
     def __init__(self, spec: StudySpec, data: Data, *, graphs: int = 32) -> None:
-        self._spec, self._kept = spec, graphs
+        self._spec, self._kept, self._facts = spec, graphs, data.facts
         self._space = Space(spec)
         self._study = Objective(spec, data)
         self._networks = _Own(spec, data) if spec.model.is_code else _BuiltIn(self._space, data)
@@ -139,10 +140,16 @@ class Solo:
         begin = time.perf_counter()
         with self._memory():
             metrics = self._epoch(seat.graph, seat.epoch + 1)
+            seconds = time.perf_counter() - begin
+            last = seat.epoch + 1 == self._spec.train.epochs
+            found = self._costs(seat.trial) if last else {}
         seat.epoch += 1
-        self._busy = seat.epoch < self._spec.train.epochs
-        seconds = time.perf_counter() - begin
-        return Epoch(seat.trial.number, seat.epoch, metrics, seconds, seat.graph.parameters)
+        self._busy = not last
+        return Epoch(seat.trial.number, seat.epoch, metrics, seconds, seat.graph.parameters, found)
+
+    def _costs(self, trial: Trial) -> dict[str, float]:
+        configuration = self._space.configuration(trial.params)
+        return costs(self._space, trial.params, self._facts, lambda: self._networks.fresh(configuration, trial.seed))
 
     @contextmanager
     def _memory(self) -> Iterator[None]:

@@ -187,6 +187,13 @@ class Space:
         weights, activations = self.network.size(configuration.network, input_shape, outputs)
         return Size(weights, 4 * (4 * weights + 2 * activations * (configuration.batch_size or rows)))
 
+    def costs(self, params: Params, input_shape: tuple[int, ...], outputs: int) -> dict[str, float]:
+        """The costs of a network that follow by formula; none for a user's function. Raises `models.plan.Impossible`."""
+        if self.network is None:
+            return {}
+        weights, numbers = self.network.kept(self.configuration(params).network, input_shape, outputs)
+        return {"parameters": weights, "model_bytes": 4 * numbers}
+
 
 def _taken(row: Row) -> set[str]:
     """What of the training parameters an optimizer takes beside the rate."""

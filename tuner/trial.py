@@ -9,7 +9,7 @@ The states of a trial, and what moves it from one to the next (the letters retur
 
     A  claimed by a worker: a new fence, a lease, one attempt more
     B  trained to its last epoch
-    C  hopeless at a rung, or impossible by the formula of its shapes
+    C  hopeless at a rung; impossible, or against a constraint, by the formula of its shapes
     D  non-finite, out of memory, an exception, a process that dies again and again (`Failure`)
     E  released by a worker that stops, or claimed anew once its lease has run out
     F  the study was cancelled
@@ -60,7 +60,8 @@ class Outcome:
     """How a trial ended.
 
     `value` is the objective (complete and pruned trials), `failure` the kind of a failed one, `message` one line for a person,
-    `log` the last lines that a failed trial's process wrote, `model` the file in which the winner is kept.
+    `log` the last lines that a failed trial's process wrote, `model` the file in which the winner is kept; `costs` are those that
+    the study asks for (`tuner.spec.aims.COSTS`), as far as they are known.
     """
 
     state: State
@@ -69,6 +70,7 @@ class Outcome:
     message: str = ""
     log: str = ""
     model: "Checkpoint | None" = None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,17 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The record of one pass over the training data: `epoch` counts from 1, `seconds` is what it took."""
+    """The record of one pass over the training data: `epoch` counts from 1, `seconds` is what it took.
+
+    The last one of a trial carries the costs that its study asks for.
+    """
 
     number: int
     epoch: int
     metrics: Mapping[str, float]
     seconds: float
     parameters: int = field(default=0)
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

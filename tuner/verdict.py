@@ -1,6 +1,7 @@
 """What a race found, in words."""
 
 from tuner.race import Finalist, Result, Score
+from tuner.spec.aims import amounts
 
 
 def lines(found: Result | None) -> list[str]:
@@ -10,9 +11,10 @@ def lines(found: Result | None) -> list[str]:
     if found.winner is None:
         said = "nobody is left" if found.ended == found.runs else f"{found.ended} of {found.runs} trainings have ended"
         return [f"final race: {said}"]
-    told = [f"winner: trial {found.winner.trial}, {found.metric} {reached(found.winner)}"]
+    costs = f" ({amounts(found.winner.costs)})" if found.winner.costs else ""
+    told = [f"winner: trial {found.winner.trial}{costs}, {found.metric} {reached(found.winner)}"]
     if found.ties:
-        others = ", ".join(str(one.trial) for one in found.ties)
+        others = ", ".join(f"{one.trial} ({amounts(one.costs)})" if one.costs else str(one.trial) for one in found.ties)
         told.append(f"it is a tie: {len(found.winner.values)} seeds do not tell it from trial {others}")
     return [*told, *([f"test: {scored(found.score, found.looks)}"] if found.score is not None else [])]
 

@@ -24,7 +24,7 @@ have the trials, and goes on when the database is back.
     A  `Store.claim`: interrupted trials first; parameters are proposed once, and stay
     B  the last epoch was recorded, in the same transaction
     C  the epoch was recorded and the search calls the trial hopeless, in the same transaction; or, before it would be sent to
-       the child, the formula of its shapes says that there is no such network
+       the child, the formula of its shapes says that there is no such network, or that it breaks a constraint of the study
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
        ended `MAX_CRASHES` processes without a checkpoint between them
@@ -54,6 +54,7 @@ from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
 from tuner.process import Child, alive, here
 from tuner.search import Search
+from tuner.spec.aims import amounts, violated
 from tuner.store import Claim, Insistent, Progress, Row, Stage, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Outcome, Params, State, Trial
 
@@ -345,8 +346,8 @@ class Supervisor:
             except LostLease:
                 del self._claims[claim.number]
                 continue
-            if reason := self._impossible(params):
-                self._write([Progress(claim, outcome=Outcome(State.PRUNED, message=reason))])
+            if (end := self._vain(params)) is not None:
+                self._write([Progress(claim, outcome=end)])
                 continue
             seed = race.seed_of(self._study, row.number)
             return Trial(row.number, params, seed, self._here(row.checkpoint), self._here(row.previous))
@@ -360,12 +361,21 @@ class Supervisor:
         self._store.propose(claim, proposal.params, proposal.attrs)
         return proposal.params
 
-    def _impossible(self, params: Params) -> str:
-        """Why these parameters make no network on the data that the study was launched with; empty when they do."""
-        facts = self._study.facts
+    def _vain(self, params: Params) -> Outcome | None:
+        """The end of a trial that need not be trained: by formula there is no such network, or it breaks a constraint."""
+        facts, space = self._study.facts, self._search.space
         if "input_shape" not in facts:
-            return ""
-        return self._search.space.impossible(params, tuple(facts["input_shape"]), facts["classes"] or 1)
+            return None
+        shape, outputs = tuple(facts["input_shape"]), facts["classes"] or 1
+        if reason := space.impossible(params, shape, outputs):
+            return Outcome(State.PRUNED, message=reason)
+        if not space.spec.constraints:
+            return None
+        known = space.costs(params, shape, outputs)
+        costs = {name: known[name] for name in space.spec.costs if name in known}
+        broken = violated(space.spec.constraints, costs)
+        message = f"{'; '.join(map(str, broken))}: {amounts(costs)}"
+        return Outcome(State.PRUNED, message=message, costs=costs) if broken else None
 
     def _resume(self, row: Row, params: Params) -> Params:
         """Let the search know a trial that was begun before."""
@@ -448,7 +458,7 @@ class Supervisor:
         elif self._search.hopeless(epoch):
             outcome = Outcome(State.PRUNED, value=self._search.best_value(number), message=f"after epoch {epoch.epoch}")
         elif epoch.epoch == self._study.spec.train.epochs:
-            outcome = Outcome(State.COMPLETE, value=self._value(epoch), model=checkpoint)
+            outcome = Outcome(State.COMPLETE, value=self._value(epoch), model=checkpoint, costs=epoch.costs)
             checkpoint = None
         return Progress(claim, [epoch], self._search.attrs(number), checkpoint, outcome)
 

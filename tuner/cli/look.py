@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tuner.cli import given, places
+from tuner.cli import given, leaders, places
 from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, complain, number, out, print_json, say
 from tuner.errors import BadInput
 from tuner.trial import Trial, trial_seed
@@ -99,6 +99,7 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
     working = [seen.worker for seen in tables.workers() if seen.worker.name in owners]
     progress: dict[str, Any] = {
         **_progress(tables, study),
+        **leaders.aims(tables, study),
         "priority": study.priority,
         "stopped": study.stopped,
         "not_yet_in_mlflow": track.lag(tables, study, places.mlflow_uri(db)),
@@ -110,6 +111,8 @@ def _say_study(tables: "Store", study: "Study", db: str, *, as_json: bool) -> No
         print_json({**progress, **(_race(found) if found is not None else {})})
         return
     progress["race"] = verdict.lines(found)
+    if "pareto_front" in progress:
+        progress["pareto_front"] = ", ".join(map(str, progress["pareto_front"])) or "nobody yet"
     for key, value in progress.items():
         lines = value if isinstance(value, list) else [value]
         for line in lines:
@@ -250,29 +253,39 @@ def _row(tables: "Store", study: "Study", trial: int) -> "Row":
 def best(
     name: Name,
     db: Db = HOME,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many to show.")] = 1,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="How many to show; default: 1, or the Pareto front.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the best configurations so far, those of the final race first."""
+    """Show the best configurations so far, those of the final race first; with several objectives the Pareto front."""
     from tuner import race, verdict
+    from tuner.trial import State
 
     with places.store(db) as tables:
         study = tables.study(name)
         found = race.result(tables, study)
         finalists = {one.trial: one for one in found.finalists} if found is not None and found.winner else {}
-        leaders = [_row(tables, study, trial) for trial in finalists]
-        leaders += [row for row in tables.leaders(study, top + len(finalists)) if row.number not in finalists]
-    if not leaders:
-        raise BadInput(f"{name}: no trial has completed yet")
+        if study.spec.objective.further:
+            shown = leaders.front(tables, study)[:top] if as_json else leaders.leaders(tables, study, top or study.trials)
+        else:
+            shown = [_row(tables, study, trial) for trial in finalists]
+            shown += [row for row in tables.leaders(study, (top or 1) + len(finalists)) if row.number not in finalists]
+            shown = shown[: top or 1]
+        complete, aims = tables.counts(study)[State.COMPLETE], leaders.aims(tables, study)
+    if not shown:
+        raise BadInput(f"{name}: {leaders.none_yet(study, complete)}")
     if as_json:
-        print_json([_leader(row, study, finalists.get(row.number), found) for row in leaders[:top]])
+        print_json([_leader(row, study, finalists.get(row.number), found) for row in shown])
         return
-    for line in verdict.lines(found):
+    for line in [*verdict.lines(found), *leaders.lines(aims)]:
         say(line)
-    for row in leaders[:top]:
+    if study.spec.objective.further:
+        out.print(leaders.table(study, shown))
+        return
+    for row in shown:
         one = finalists.get(row.number)
         reached = f"{verdict.reached(one)}; {one.fate}" if one else number(row.value)
-        say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({row.parameters:,} weights)")
+        size = ", ".join([f"{row.parameters:,} weights", *leaders.costs(study, row)])
+        say(f"trial {row.number}  {study.spec.objective.metric} {reached}  ({size})")
         for key, value in (row.params or {}).items():
             out.print(Text(f"  {key} = {json.dumps(value)}"), soft_wrap=True)
 
@@ -351,6 +364,7 @@ def _progress(tables: "Store", study: "Study") -> dict[str, Any]:
 
 def _leader(row: "Row", study: "Study", one: "Finalist | None", found: "Result | None") -> dict[str, Any]:
     told = {"trial": row.number, study.spec.objective.metric: row.value, "weights": row.parameters, "params": row.params}
+    told |= {"costs": dict(row.costs)} if study.spec.costs else {}
     raced = {"race": _finalist(one)} if one is not None else {}
     score = found.score if found is not None and one is not None and one.fate == "winner" else None
     return {**told, **raced, **({"test": _score(score)} if score is not None else {})}

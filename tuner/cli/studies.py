@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from tuner.cli import given, places
-from tuner.cli.shell import HOME, AllowCode, DataPath, Db, File, Home, Name, app, command_line, complain, number, out, quoted, say
+from tuner.cli import given, leaders, places
+from tuner.cli.shell import HOME, AllowCode, DataPath, Db, File, Home, Name, app, command_line, complain, out, quoted, say
 from tuner.errors import BadInput
 from tuner.failpoints import reach
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from tuner.store import Row, Store, Study
+    from tuner.store import Store, Study
     from tuner.worker import Supervisor
 
+SHOWN = 5  # trials at the end of a run
 LAST_PASS = 120  # seconds that MLflow may take to be brought up to date at the end
 
 
@@ -238,6 +238,7 @@ def _catch_up(tracker: "subprocess.Popen[bytes]", log: Path) -> None:
 def _summary(tables: "Store", study: "Study") -> None:
     """What came out, and where to look."""
     from tuner import race, verdict
+    from tuner.trial import State
 
     study = tables.study(study.name)
     counts = tables.counts(study)
@@ -245,24 +246,13 @@ def _summary(tables: "Store", study: "Study") -> None:
     out.print(Text(f"{study.name}: {', '.join(parts)}{'; stopped by ' + study.stopped if study.stopped else ''}"), soft_wrap=True)
     if study.paused:
         say(f"it was paused; let it go on with: tuner resume {quoted(study.name)}")
-    leaders = tables.leaders(study, 5)
-    if not leaders:
-        out.print(Text(f"no trial completed; see: tuner status {quoted(study.name)}"), soft_wrap=True)
+    best = leaders.leaders(tables, study, SHOWN)
+    if not best:
+        say(f"{leaders.none_yet(study, counts[State.COMPLETE])}; see: tuner status {quoted(study.name)}")
         return
-    out.print(_leaderboard(study, leaders))
+    if study.spec.objective.further:
+        say(f"the Pareto front from the best {study.spec.objective.metric} on; all of it: tuner best {quoted(study.name)}")
+    out.print(leaders.table(study, best))
     for line in verdict.lines(race.result(tables, study)):
         say(line)
     out.print(Text(f"look further: tuner report {quoted(study.name)}, tuner ui, tuner best {quoted(study.name)}"), soft_wrap=True)
-
-
-def _leaderboard(study: "Study", leaders: "list[Row]") -> Table:
-    from tuner.screen import parameters
-
-    table = Table(box=None, header_style="dim", padding=(0, 1), expand=True)
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column(study.spec.objective.metric, justify="right", no_wrap=True)
-    table.add_column("weights", justify="right", no_wrap=True)
-    table.add_column("parameters", ratio=1, overflow="fold")
-    for row in leaders:
-        table.add_row(str(row.number), number(row.value), f"{row.parameters:,}", Text(parameters(row.params)))
-    return table

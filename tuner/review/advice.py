@@ -92,6 +92,8 @@ class _Findings:
     def __init__(self, review: Review) -> None:
         self.review, self.spec = review, review.study.spec
         self.notes: list[str] = []
+        if further := self.spec.objective.further:
+            self.notes.append(f"what is suggested is for {self.spec.objective.metric} alone, not for {', '.join(further)}")
         self._sign = 1 if self.spec.objective.maximise else -1
         pruned = (row for row in review.rows if row.state is State.PRUNED and row.value is not None)
         self._complete = [entry.row for entry in review.ranked]

@@ -12,6 +12,7 @@ from tuner.interval import Interval
 from tuner.race import Finalist, Result
 from tuner.review.looks import BLUE, GREEN, GREY, ORANGE
 from tuner.review.results import Review
+from tuner.spec.aims import amounts
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def _lines(race: Result) -> list[Line]:
 
 
 def _line(one: Finalist) -> Line:
-    return Line(f"trial {one.trial}, {one.fate}", one.values, one.mean, one.interval, one.searched, ORANGE)
+    label = ", ".join(filter(None, (f"trial {one.trial}", one.fate, amounts(one.costs))))
+    return Line(label, one.values, one.mean, one.interval, one.searched, ORANGE)
 
 
 def draw(review: Review, *, still: bool) -> Mapping[str, Any]:

@@ -17,11 +17,11 @@ def mirror(review: Review) -> InMemoryStorage:
     """The study with all trials as Optuna stores it, as of when it was read."""
     storage = InMemoryStorage()
     found = review.optuna
-    copy = optuna.study.create_study(storage=storage, study_name=found.study_name, direction=found.direction)
+    copy = optuna.study.create_study(storage=storage, study_name=found.study_name, directions=found.directions)
     copy.add_trials(found.trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names of metrics are experimental
-        copy.set_metric_names([review.study.spec.objective.metric])
+        copy.set_metric_names(list(review.study.spec.objective.names))
     return storage
 
 

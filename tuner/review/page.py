@@ -16,6 +16,7 @@ from tuner import provenance, verdict
 from tuner.dimension import Dimension
 from tuner.owners import Folded, folded, is_owned, own, short
 from tuner.race import Finalist, Result
+from tuner.review import fronts
 from tuner.review.choices import Tally, compared, tallies
 from tuner.review.choices import own as own_of_choice
 from tuner.review.markup import Markup, figure, join, pairs, section, table, tag
@@ -23,6 +24,7 @@ from tuner.review.plots import KINDS, Plot, plot, pngs
 from tuner.review.results import Ranked, Review, Totals, load, totals
 from tuner.review.strips import VALUES
 from tuner.spec import Choice, Fixed, FloatRange, IntRange
+from tuner.spec.aims import amount
 from tuner.store import Row, Store, Study
 from tuner.toml import study_file
 from tuner.trial import Params, State, Value
@@ -58,7 +60,7 @@ def file_name(name: str) -> str:
 
 def render(review: Review, *, at: float) -> str:
     """The whole page, as of the time `at`."""
-    plots = {kind: plot(review, kind) for kind in KINDS}
+    plots = {kind: plot(review, kind) for kind, row in KINDS.items() if row.asked(review)}
     return page(review.study.name, _body(review, plots, at))
 
 
@@ -75,6 +77,7 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
     sections = {
         "outcome": ("Outcome", _outcome(review)),
         **({"race": ("Final race", _race(review.study, review.race))} if review.race is not None else {}),
+        **({"front": fronts.section(review)} if fronts.asked(review) else {}),
         "trust": ("How far to trust this", _caveats(review)),
         "leaderboard": ("Leaderboard", _leaders(review)),
         **({"choices": ("Choices side by side", _choices(review))} if compared(review) else {}),
@@ -93,7 +96,9 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
 def _opening(review: Review) -> Iterator[Markup]:
     spec, rows = review.study.spec, review.rows
     best, searched = ("highest" if spec.objective.maximise else "lowest"), len(review.space.free)
-    question = f"Which {spec.model.name} on {spec.data.source} has the {best} {spec.objective.metric}?"
+    beside = "".join(f" and the least {name}" for name in spec.objective.further)
+    bounds = f", with {' and '.join(map(str, spec.constraints))}" if spec.constraints else ""
+    question = f"Which {spec.model.name} on {spec.data.source} has the {best} {spec.objective.metric}{beside}{bounds}?"
     space = f"Searched: {_count(searched, 'parameter')}{_at_once(review)}"
     yield tag("h1", review.study.name)
     yield tag(
@@ -143,8 +148,9 @@ def _winner(review: Review) -> Markup:
 
 
 def _best(review: Review) -> Markup:
-    if not review.ranked:
-        return tag("div", tag("h3", "Best trial"), tag("p", "No trial has completed yet."), class_="card")
+    if not _has_best(review):
+        why = "No complete trial keeps to the constraints." if review.ranked else "No trial has completed yet."
+        return tag("div", tag("h3", "Best trial"), tag("p", why), class_="card")
     first, metric = review.best, review.study.spec.objective.metric
     ties = sum(entry.rank == 1 for entry in review.ranked) - 1
     shared = f" {_count(ties, 'other trial')} reached the same value." if ties else ""
@@ -154,10 +160,17 @@ def _best(review: Review) -> Markup:
         tag("p", _value(first.value), class_="value"),
         tag("p", f"{metric}, the best of {_count(len(review.ranked), 'complete trial')}.{shared}", class_="quiet"),
         pairs(
-            {name: _value(value) for name, value in (first.row.params or {}).items()} | {"weights": f"{first.row.parameters:,}"}
+            {name: _value(value) for name, value in (first.row.params or {}).items()}
+            | {"weights": f"{first.row.parameters:,}"}
+            | {name: amount(name, first.row.costs[name]) for name in review.study.spec.other_costs}
         ),
         class_="card",
     )
+
+
+def _has_best(review: Review) -> bool:
+    """Whether a complete trial keeps to the constraints."""
+    return bool(review.ranked) and not review.ranked[0].broken
 
 
 def _race(study: Study, found: Result) -> Markup:
@@ -168,10 +181,15 @@ def _race(study: Study, found: Result) -> Markup:
         "reaches further towards the worse, as the best of several means is good by luck in part. By how much the value of the "
         "search exceeds the mean is what choosing the best of many trials made too good."
     )
-    head = ["Trial", "In the search", "Mean of seeds", "95 % from", "to", "Seeds", "Test split", "Place"]
+    if study.spec.objective.further:
+        says += (
+            f" The finalists are the first of the Pareto front and race for {found.metric}; none was dropped. One that ties with "
+            "the winner and costs less is as good an answer."
+        )
+    head = ["Trial", *study.spec.costs, "In the search", "Mean of seeds", "95 % from", "to", "Seeds", "Test split", "Place"]
     rows = [_finalist(one, found) for one in found.finalists]
     caption = f"{_count(len(rows), 'finalist')}, {found.metric}; {found.ended} of {_count(found.runs, 'training')} have ended"
-    return join([tag("p", says, class_="quiet"), table(caption, head, rows, right=set(range(7)))])
+    return join([tag("p", says, class_="quiet"), table(caption, head, rows, right=set(range(len(head) - 1)))])
 
 
 def _finalist(one: Finalist, found: Result) -> list[str]:
@@ -179,7 +197,8 @@ def _finalist(one: Finalist, found: Result) -> list[str]:
     score = found.score.value if found.score is not None and one.fate == "winner" else None
     values = [_value(value) for value in (one.searched, one.mean, low, high)]
     place = f"{one.fate}: {one.reason}" if one.reason else one.fate
-    return [str(one.trial), *values, str(len(one.values)), _value(score), place]
+    costs = [amount(name, value) for name, value in one.costs.items()]
+    return [str(one.trial), *costs, *values, str(len(one.values)), _value(score), place]
 
 
 def _figures(figures: Totals) -> Markup:
@@ -222,19 +241,25 @@ def _leaders(review: Review) -> Markup:
         return tag("p", "No trial has completed yet.")
     shared = [d for d in review.varied if not is_owned(d.name)]
     folds = len(shared) < len(review.varied)
-    rows = [_leader(entry, [d.name for d in shared], folds=folds) for entry in ranked]
+    rows = [_leader(review, entry, [d.name for d in shared], folds=folds) for entry in ranked]
     caption = f"The best {len(ranked)} of {_count(len(review.ranked), 'complete trial')}; equal values share a rank"
     names = [d.name for d in shared] + (["Own parameters"] if folds else [])
-    head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *names]
-    textual = {i for i, d in enumerate(shared, 4) if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str)}
+    own_head = ["Rank", "Trial", review.study.spec.objective.metric, "Weights", *review.study.spec.other_costs]
+    own_head += ["Breaks"] if review.study.spec.constraints else []
+    head = [*own_head, *names]
+    words = (d for d in shared if isinstance(d.parameter, Choice) and isinstance(d.parameter.choice[0], str))
+    textual = {head.index("Breaks")} if review.study.spec.constraints else set()
+    textual |= {len(own_head) + shared.index(d) for d in words}
     long = {len(head) - 1} if folds else set()
     return table(caption, head, rows, right=set(range(len(head))) - textual - long, long=long)
 
 
-def _leader(entry: Ranked, shared: Sequence[str], *, folds: bool) -> list[str]:
+def _leader(review: Review, entry: Ranked, shared: Sequence[str], *, folds: bool) -> list[str]:
     """A line of the leaderboard; what belongs to one optimizer or schedule is folded into one cell."""
     row, params = entry.row, entry.row.params or {}
     cells = [str(entry.rank), str(row.number), _value(entry.value), f"{row.parameters:,}"]
+    cells += [amount(name, row.costs[name]) for name in review.study.spec.other_costs]
+    cells += [", ".join(map(str, entry.broken)) or NONE] if review.study.spec.constraints else []
     return [*cells, *(_value(params.get(name)) for name in shared), *([_words(own(params))] if folds else [])]
 
 
@@ -301,7 +326,7 @@ def _alternative(review: Review, kind: str, name: str) -> str:
     if kind == "timeline":
         return f"Timeline of {_count(len(review.rows), 'trial')}"
     title = KINDS[kind].title if subject == kind else f"{KINDS[kind].title}: {subject}"
-    best = f"; the best is {_value(review.best.value)} of trial {review.best.row.number}" if review.ranked else ""
+    best = f"; the best is {_value(review.best.value)} of trial {review.best.row.number}" if _has_best(review) else ""
     return f"{title}. {metric} of {_count(len(review.ranked), 'complete trial')}{best}"
 
 

@@ -26,7 +26,7 @@ from optuna.visualization import matplotlib as still
 
 from tuner.errors import BadInput
 from tuner.owners import is_owned
-from tuner.review import contrast, finalists, looks, strips
+from tuner.review import contrast, finalists, fronts, looks, strips
 from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, clipped
 from tuner.review.results import Ranked, Review, optuna_study, placeholder
 from tuner.trial import Epoch, State
@@ -58,7 +58,7 @@ class Kind:
 
     `caption` says how to read it, `lacks` why it cannot be drawn (empty when it can), `draw` draws with one of the two
     libraries and `polish` gives Plotly's figure our colours; `note` says what was left out. A `wide` one scrolls sideways on a
-    narrow screen.
+    narrow screen. One that a study has not `asked` for is not in its report.
     """
 
     title: str
@@ -68,6 +68,7 @@ class Kind:
     polish: looks.Polish
     note: Callable[[Review], str] = lambda review: ""
     wide: bool = False
+    asked: Callable[[Review], bool] = lambda review: True
 
 
 def plot(review: Review, kind: str) -> Plot:
@@ -252,6 +253,10 @@ def _finalists(review: Review, library: Library) -> Mapping[str, Any]:
     return finalists.draw(review, still=library is still)
 
 
+def _fronts(review: Review, library: Library) -> Mapping[str, Any]:
+    return fronts.draw(review, still=library is still)
+
+
 def _contrasts(review: Review, library: Library) -> Mapping[str, Any]:
     return contrast.draw(review, still=library is still)
 
@@ -420,6 +425,17 @@ KINDS: Mapping[str, Kind] = {
         finalists.lacks,
         _finalists,
         looks.choices,
+    ),
+    "front": Kind(
+        "Value and costs",
+        "Each point is a complete trial; one further left costs less. Orange ones are on the front: no other trial is as good in "
+        "every objective and better in one; where there are several costs, each picture shows one of them. Red ones break a "
+        "constraint, whose bound is the dashed line.",
+        fronts.lacks,
+        _fronts,
+        looks.front,
+        fronts.note,
+        asked=fronts.asked,
     ),
     "history": Kind(
         "History",

@@ -11,15 +11,16 @@ from typing import Any
 import optuna.study
 import pandas as pd
 from optuna.importance import get_param_importances
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
 from tuner.errors import BadInput
+from tuner.pareto import front
 from tuner.race import Result, result
-from tuner.search import frozen_trials
+from tuner.search import directions, frozen_trials
 from tuner.space import Space
-from tuner.spec import Fixed
+from tuner.spec import Fixed, StudySpec
+from tuner.spec.aims import Constraint, violated
 from tuner.store import Row, Store, Study
 from tuner.trial import Epoch, State
 
@@ -29,26 +30,46 @@ OWN_COLUMNS = ("number", "state", "value", "epochs", "seconds", "attempts", "fai
 
 @dataclass(frozen=True)
 class Ranked:
-    """A complete trial in the order of merit; equal values share a rank, and the next one leaves as many out."""
+    """A complete trial in the order of merit; equal values share a rank, and the next one leaves as many out.
+
+    `broken` are the constraints that it does not keep to.
+    """
 
     rank: int
     value: float
     row: Row
+    broken: Sequence[Constraint] = ()
 
 
 def leaderboard(study: Study, rows: Iterable[Row], n: int | None = None) -> list[Ranked]:
-    """The complete trials, best first (of equal ones the lower number first); the first `n` of them."""
-    sign = -1 if study.spec.objective.maximise else 1
+    """The complete trials, best by the metric first; of equal ones those that cost less in the further objectives, then the lower
+    number. The first `n` of them.
+
+    Those that break a constraint stand behind all others.
+    """
+    spec = study.spec
+    sign = -1 if spec.objective.maximise else 1
     done = [(row.value, row) for row in rows if row.state is State.COMPLETE and row.value is not None]
-    done.sort(key=lambda entry: (sign * entry[0], entry[1].number))
-    first_with: dict[float, int] = {}
-    ranked = [Ranked(first_with.setdefault(value, place), value, row) for place, (value, row) in enumerate(done, 1)]
+    broken = {row.number: violated(spec.constraints, row.costs) for _, row in done}
+
+    def merit(entry: tuple[float, Row]) -> tuple[float, ...]:
+        value, row = entry
+        return (bool(broken[row.number]), sign * value, *(row.costs[name] for name in spec.objective.further), row.number)
+
+    done.sort(key=merit)
+    first_with: dict[tuple[bool, float], int] = {}
+    ranked = [
+        Ranked(first_with.setdefault((bool(broken[row.number]), value), place), value, row, broken[row.number])
+        for place, (value, row) in enumerate(done, 1)
+    ]
     return ranked[:n]
 
 
 def best(study: Study, rows: Iterable[Row]) -> Ranked:
-    """The best complete trial. Raises `BadInput` when there is none."""
+    """The best complete trial that keeps to the constraints. Raises `BadInput` when there is none."""
     for first in leaderboard(study, rows, 1):
+        if first.broken:
+            raise BadInput(f"{study.name}: no complete trial keeps to {', '.join(map(str, study.spec.constraints))}")
         return first
     raise BadInput(f"{study.name}: no trial has completed yet")
 
@@ -114,14 +135,30 @@ class Review:
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
-        """Every trial as Optuna's own, under our number; one that has no parameters yet is a bare placeholder."""
-        frozen = {trial.number: trial for trial in frozen_trials(self.study.spec, self.rows, self.epochs)}
-        return [_with_facts(frozen.get(row.number) or placeholder(row.state), row) for row in self.rows]
+        """Every trial as Optuna's own, under our number; one that has no parameters yet is a bare placeholder.
+
+        Of several objectives these have the first, which is what plots and importance are of; of constraints they know nothing.
+        """
+        spec = self.study.spec
+        return self._frozen(spec.model_copy(update={"objective": spec.objective.alone, "constraints": ()}))
 
     @cached_property
     def optuna(self) -> optuna.study.Study:
-        """A real Optuna study in memory with all trials."""
-        return optuna_study(self.study, self.trials)
+        """A real Optuna study in memory with all trials, with every objective and with constraints."""
+        if not self.study.spec.costs:
+            return optuna_study(self.study, self.trials)
+        made = optuna.study.create_study(study_name=self.study.name, directions=directions(self.study.spec))
+        made.add_trials(self._frozen(self.study.spec))
+        return made
+
+    @cached_property
+    def front(self) -> list[Row]:
+        """The Pareto front, the best by the metric first."""
+        return front(self.study.spec, self.rows)
+
+    def _frozen(self, spec: StudySpec) -> list[FrozenTrial]:
+        frozen = {trial.number: trial for trial in frozen_trials(spec, self.rows, self.epochs)}
+        return [_with_facts(frozen.get(row.number) or placeholder(row.state), row) for row in self.rows]
 
     @cached_property
     def importance(self) -> dict[str, float]:
@@ -134,7 +171,7 @@ class Review:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that few trials say little is said in the report
-            shares = get_param_importances(self.optuna)
+            shares = get_param_importances(optuna_study(self.study, self.trials))
         return {name: shares[name] for name in sorted(self.space.free.keys() & shares, key=lambda name: (-shares[name], name))}
 
     @cached_property
@@ -153,6 +190,7 @@ class Review:
             "failure": [row.failure and row.failure.value for row in self.rows],
             "message": [row.message for row in self.rows],
             "parameters": [row.parameters for row in self.rows],
+            **{name: [row.costs.get(name) for row in self.rows] for name in self.study.spec.other_costs},
         }
         return pd.DataFrame(own | self._columns(self.rows)).astype({"value": "float64"})
 
@@ -174,13 +212,17 @@ class Review:
             "number": [entry.row.number for entry in ranked],
             "value": [entry.value for entry in ranked],
             "parameters": [entry.row.parameters for entry in ranked],
+            **{name: [entry.row.costs.get(name) for entry in ranked] for name in self.study.spec.other_costs},
         }
         return pd.DataFrame(own | self._columns([entry.row for entry in ranked]))
 
     def _columns(self, rows: Iterable[Row]) -> dict[str, list[Any]]:
         given = [row.params or {} for row in rows]
         names = [d.name for d in self.space.dimensions]
-        return {f"params_{n}" if n in OWN_COLUMNS else n: [params.get(n) for params in given] for n in names}
+        return {
+            f"params_{n}" if n in (*OWN_COLUMNS, *self.study.spec.other_costs) else n: [params.get(n) for params in given]
+            for n in names
+        }
 
 
 def placeholder(state: State) -> FrozenTrial:
@@ -190,9 +232,8 @@ def placeholder(state: State) -> FrozenTrial:
 
 
 def optuna_study(study: Study, trials: Iterable[FrozenTrial]) -> optuna.study.Study:
-    """An Optuna study in memory of these trials, which are numbered from 0 in their order."""
-    direction = StudyDirection.MAXIMIZE if study.spec.objective.maximise else StudyDirection.MINIMIZE
-    made = optuna.study.create_study(study_name=study.name, direction=direction)
+    """An Optuna study in memory of these trials by the metric alone; they are numbered from 0 in their order."""
+    made = optuna.study.create_study(study_name=study.name, direction=directions(study.spec)[0])
     made.add_trials(trials)
     return made
 

@@ -19,6 +19,7 @@ import numpy as np
 from tuner import interval, toml
 from tuner.errors import BadInput
 from tuner.interval import Interval
+from tuner.pareto import feasible
 from tuner.race import Finalist, Score
 from tuner.review.results import Ranked, Review
 from tuner.spec import StudySpec
@@ -206,15 +207,16 @@ def _problems(first: Review, second: Review) -> Iterator[str]:
     if first.study.name == second.study.name:
         yield "a study is not compared with itself; name two"
     a, b = (_question(review) for review in (first, second))
-    for key in a:
-        if a[key] != b[key]:
-            yield f"these ask different questions: {key} is {_word(a[key])} in one and {_word(b[key])} in the other"
+    for key in {**a, **b}:
+        if a.get(key) != b.get(key):
+            yield f"these ask different questions: {key} is {_word(a.get(key))} in one and {_word(b.get(key))} in the other"
 
 
 def _question(review: Review) -> dict[str, Any]:
     spec, facts = review.study.spec, review.study.facts
     data = spec.data.model_dump(mode="json", include={"source", "target", "weight", "task"})
     asked = {f"objective.{key}": entry for key, entry in spec.objective.model_dump(mode="json").items()}
+    asked |= {"constraints": ", ".join(map(str, spec.constraints))} if spec.constraints else {}
     return asked | {f"data.{key}": entry for key, entry in data.items()} | {f"data, {key}": facts.get(key) for key in FACTS}
 
 
@@ -234,7 +236,7 @@ def curve(review: Review) -> list[Step]:
     seconds, best = 0.0, None
     for row in sorted(spent, key=lambda row: (row.ended or 0.0, row.number)):
         seconds += sum(epoch.seconds for epoch in review.epochs.get(row.number, ()))
-        if row.state is State.COMPLETE and row.value is not None and (best is None or sign * row.value < sign * best):
+        if feasible(review.study.spec, row) and row.value is not None and (best is None or sign * row.value < sign * best):
             best = row.value
         steps.append(Step(len(steps) + 1, seconds, best))
     return steps

@@ -167,6 +167,8 @@ def _news(item: Progress, ttl: float) -> dict[str, Any]:
     if (end := item.outcome) is not None:
         values |= {"state": end.state, "value": end.value, "failure": end.failure, "message": end.message, "log": end.log}
         values |= {"ended": None, "ttl": None, "checkpoint": None, "checkpoint_sha256": None}
+        if end.costs:
+            values["costs"] = dict(end.costs)
         if (model := end.model) is not None:
             values |= {"checkpoint": str(model.path), "checkpoint_epoch": model.epoch, "checkpoint_sha256": model.sha256}
         values |= {"previous": None, "previous_sha256": None}

@@ -28,10 +28,18 @@ class Reading(Database):
             return [(State(s), Path(newest), Path(old) if old else None) for s, newest, old in connection.execute(query)]
 
     def leaders(self, study: Study, limit: int) -> list[Row]:
-        """The complete trials with the best values, best first."""
+        """The complete trials with the best values, best first; those alone that keep to the study's constraints.
+
+        Of equal ones those that cost less in the further objectives come first, then the lower number.
+        """
         c = trial_table.c
         order = c.value.desc() if study.spec.objective.maximise else c.value.asc()
-        query = sa.select(trial_table).where(c.study_id == study.id, c.state == State.COMPLETE).order_by(order, c.number)
+        kept = (c.costs[constraint.cost].as_float() <= constraint.most for constraint in study.spec.constraints)
+        query = (
+            sa.select(trial_table)
+            .where(c.study_id == study.id, c.state == State.COMPLETE, *kept)
+            .order_by(order, *(c.costs[name].as_float() for name in study.spec.objective.further), c.number)
+        )
         with self._read() as connection:
             return [decode_row(row) for row in connection.execute(query.limit(limit))]
 

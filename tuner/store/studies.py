@@ -163,10 +163,10 @@ def _what_changed(old: StudySpec, new: StudySpec) -> str:
     """One line: which entries differ, and what to do."""
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     entries = [
-        f"{table}.{key}" if isinstance(after[table], dict) else table
-        for table in after
-        if before[table] != after[table]
-        for key in (sorted({*before[table], *after[table]}) if isinstance(after[table], dict) else [""])
+        f"{table}.{key}" if key else table
+        for table in {**before, **after}
+        if before.get(table) != after.get(table)
+        for key in (sorted({*before[table], *after[table]}) if isinstance(after.get(table), dict) else [""])
         if not key or before[table].get(key) != after[table].get(key)
     ]
     return (

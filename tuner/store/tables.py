@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
@@ -65,6 +65,7 @@ trial_table = sa.Table(
     sa.Column("previous_epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("previous_sha256", sa.String(64)),
     sa.Column("log", sa.Text, nullable=False, server_default=""),
+    sa.Column("costs", sa.JSON, nullable=False, server_default="{}"),
     sa.Index("trial_by_state", "state", "study_id", "attempts", "number"),  # what a claim looks for is one step in it
 )
 
@@ -161,7 +162,7 @@ class Plan:
 class Row:
     """A row of `trial`, decoded; `previous` is the checkpoint before the newest one, `log` the end of a failed trial's log.
 
-    Of a trial that has ended the checkpoint is its model, if it was kept.
+    Of a trial that has ended the checkpoint is its model, if it was kept, and `costs` are those that its study asks for.
     """
 
     number: int
@@ -182,6 +183,7 @@ class Row:
     ended: float | None
     previous: Checkpoint | None = None
     log: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 class Lifetime(NamedTuple):
@@ -280,5 +282,5 @@ def decode_row(row: Any) -> Row:
         crashes=row.crashes, params=json.loads(row.params) if row.params else None, attrs=json.loads(row.attrs),
         epoch=row.epoch, parameters=row.parameters, value=row.value,
         failure=Failure(row.failure) if row.failure else None, message=row.message, checkpoint=saved,
-        started=row.started, ended=row.ended, previous=before, log=row.log,
+        started=row.started, ended=row.ended, previous=before, log=row.log, costs=row.costs,
     )  # fmt: skip

@@ -22,6 +22,9 @@ The experiment has a view of the trials, with table and charts, in the menu of i
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
 
+When a study with several objectives is over, the runs on its Pareto front have the tag `pareto`, and its parent run lists
+them as a table.
+
 The winner that was scored is logged to the run of its race and registered under the study's name, with the alias `champion`
 (`champion`, where the workers' home can be read). A version with the SHA-256 of its file is there once.
 
@@ -35,13 +38,13 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from tuner import race, verdict
+from tuner import pareto, race, verdict
 from tuner.errors import BadInput
 from tuner.failpoints import reach
 from tuner.race import Result
@@ -64,7 +67,7 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 """What the environment of a process that uses MLflow must hold: one that calls this module, and an MLflow server."""
 
-LEADERBOARD = "leaderboard.json"
+LEADERBOARD, FRONT = "leaderboard.json", "pareto_front.json"
 NOTE_EVERY = 50  # trials after which progress is noted: what a crash may send twice
 
 STATUS: Mapping[State, str] = {
@@ -84,7 +87,7 @@ class Place:
     """Where a study stands in MLflow under its identity, and what this process knows of it.
 
     `runs` are those that MLflow has, by trial number (None: not looked up), `carried` is the status and the tags of runs that go
-    on, `summary` and `status` are what the parent run shows.
+    on, `summary` and `status` are what the parent run shows, `front` are the trials whose runs are marked (None: not known).
     """
 
     identity: str
@@ -94,6 +97,7 @@ class Place:
     carried: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
     summary: tuple[object, ...] | None = None
     status: str = ""
+    front: Sequence[int] | None = None
 
 
 # What is shown ------------------------------------------------------------
@@ -123,6 +127,8 @@ def _study_params(study: Study) -> dict[str, str]:
         "budget": str(spec.budget.trials),
         "epochs": str(spec.train.epochs),
         "seed": str(spec.seed),
+        **({"further": ", ".join(spec.objective.further)} if spec.objective.further else {}),
+        **({"constraints": ", ".join(map(str, spec.constraints))} if spec.constraints else {}),
     }
 
 
@@ -188,7 +194,7 @@ def _end_points(study: Study, row: Row) -> list[Point]:
     if row.ended is None:
         return []
     seconds = None if row.started is None else row.ended - row.started
-    values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds}
+    values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds, **row.costs}
     values |= prepared.logarithms(study.spec, row.params or {})
     return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
 
@@ -282,6 +288,8 @@ class Forwarder:
             for start in range(0, len(news), NOTE_EVERY):
                 shown += self._show_some(study, news[start : start + NOTE_EVERY], stop)
                 self._summarise(study)
+            if study.spec.objective.further:
+                self._mark_front(study, self._place(study), news=shown > 0)
             if self._files is not None and study.stage is Stage.TEST and not stop():
                 self._crown(self._files, study, stop)
         except Refused as error:
@@ -454,9 +462,27 @@ class Forwarder:
     def _write_account(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
         leaders = self._store.leaders(study, account.BEST)
         told = account.description(study, counts, leaders, found)
-        table = {"mlflow.loggedArtifacts": json.dumps([{"path": LEADERBOARD, "type": "table"}])}
-        self._door.attach(place.parent, LEADERBOARD, account.leaderboard(leaders))
-        self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **table})
+        tables = {LEADERBOARD: account.leaderboard(study, leaders)}
+        if study.spec.objective.further:
+            front = pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))
+            told += account.of_front(study, front)
+            tables[FRONT] = account.leaderboard(study, front)
+        for name, content in tables.items():
+            self._door.attach(place.parent, name, content)
+        listed = {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables])}
+        self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **listed})
+
+    def _mark_front(self, study: Study, place: Place, *, news: bool) -> None:
+        """Tag the runs on the front of a study that is over, and those that were on it before it was extended as left behind."""
+        if place.status != "FINISHED" or (place.front is not None and not news):
+            return
+        place.front = [row.number for row in pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))]
+        marked = self._door.tags(place.parent).get("pareto_front", "")
+        before = {int(number) for number in marked.split(", ") if number.isdigit()}
+        for number in sorted(before | set(place.front)):
+            if (run := self._known(place, number)) is not None:
+                self._door.log(run, [], {}, {"pareto": str(number in place.front).lower()})
+        self._door.log(place.parent, [], {}, {"pareto_front": _cut(", ".join(map(str, place.front)), TAG_LENGTH)})
 
 
 def prepare(uri: str) -> None:

@@ -131,6 +131,12 @@ class Door:
             for some, few, all_tags in calls:
                 self._store.log_batch(run, metrics=some, params=few, tags=all_tags)
 
+    def tags(self, run: str) -> dict[str, str]:
+        """The tags of a run."""
+        with _sorted(self._uri):
+            found: dict[str, str] = self._store.get_run(run).data.tags
+        return found
+
     def update(self, run: str, status: str, end: int | None) -> None:
         """Set a run's status, and its end when it has one."""
         with _sorted(self._uri):

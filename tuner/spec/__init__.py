@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from models import AUGMENTATION, NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
+from tuner.spec.aims import COSTS, Constraint, Frozen, ObjectiveSpec, OneLine, Tuple, bad_aims, left_out_when_empty
 from tuner.trial import Value
 
 MAX_FILE_BYTES = 256 * 1024
@@ -35,21 +36,13 @@ ASHA_FROM_EPOCHS = 8  # below this a rung would compare trials that have hardly 
 # The fields of a range carry the names of these types.
 Whole: TypeAlias = int
 Real: TypeAlias = float
-Tuple = BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
-OneLine = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]+$")]
 Ident = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_]*((:[A-Za-z0-9_]+)?\.[a-z0-9_]+)?$")]
-
-
-class Frozen(BaseModel):
-    """Unknown keys are refused, nothing is coerced, nothing can be changed later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Conditional(Frozen):
     """What every entry of `[search]` may carry: the values of other parameters for which it exists."""
 
-    when: dict[str, Annotated[tuple[Value, ...], Tuple]] = {}
+    when: dict[str, Annotated[tuple[Value, ...], Tuple]] = Field(default={})
     per_layer: bool = False
 
     @model_validator(mode="before")
@@ -200,33 +193,13 @@ class TrainSpec(Frozen):
     lanes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto", "off"] = "auto"
 
 
-class ObjectiveSpec(Frozen):
-    """`objective = "val_accuracy"`: the metric of an epoch that is searched; a trial's value is its best epoch's."""
-
-    metric: OneLine
-    direction: Literal["maximise", "minimise"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _natural_direction(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and "direction" not in raw and isinstance(raw.get("metric"), str):
-            row = METRICS.get(raw["metric"].removeprefix("val_"))
-            return {**raw, "direction": "maximise" if row and row.maximise else "minimise"}
-        return raw
-
-    @property
-    def maximise(self) -> bool:
-        """Whether more is better."""
-        return self.direction == "maximise"
-
-
 class SamplerSpec(Frozen):
-    """`sampler = "tpe"`; `startup` random trials come first (TPE, GP, CMA-ES).
+    """`sampler = "tpe"`; `startup` random trials come first (TPE, GP, CMA-ES), or are the population (NSGA-II).
 
     They are 10 by default, or as many as the longest list of choices has entries: what was never tried cannot be compared.
     """
 
-    name: Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"] = "tpe"
+    name: Literal["tpe", "nsga2", "random", "qmc", "gp", "cmaes", "grid"] = "tpe"
     startup: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = STARTUP
 
 
@@ -297,6 +270,7 @@ class StudySpec(Frozen):
     data: DataSpec = DataSpec()
     train: TrainSpec = TrainSpec()
     objective: ObjectiveSpec
+    constraints: Annotated[tuple[Constraint, ...], Tuple] = left_out_when_empty()
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec
     budget: BudgetSpec = BudgetSpec()
@@ -331,6 +305,17 @@ class StudySpec(Frozen):
         for problem in _problems(self):
             raise ValueError(problem)
         return self
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The costs that must be known of every complete trial; none for a study with one objective and no constraints."""
+        wanted = {*self.objective.further, *(constraint.cost for constraint in self.constraints)}
+        return tuple(name for name in COSTS if name in wanted)
+
+    @property
+    def other_costs(self) -> tuple[str, ...]:
+        """The same without the weights, which are known of every trial anyway."""
+        return tuple(name for name in self.costs if name != "parameters")
 
     @property
     def identity(self) -> str:
@@ -393,6 +378,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
     yield from _bad_training(spec)
+    yield from bad_aims(spec.objective, spec.constraints, spec.sampler.name, spec.pruner.name)
     yield from _bad_linear(spec)
     yield from _bad_gradients(spec)
     yield from _bad_enqueue(spec)
