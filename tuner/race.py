@@ -10,6 +10,10 @@ of trials, budget, leases and checkpoints, holds of theirs, and none is counted 
             so that they are compared in pairs. Trial s F + f of F finalists is finalist f on seed s: trained one after the other,
             every finalist has been tried once before one is tried twice. Who cannot win any more is dropped (`tuner.interval`),
             and who fails on a seed is out. A run's value is its best epoch's, as in the search.
+            Where the values of a parameter are ranked (`rank` in the study file), the finalists are the best configuration of
+            each value that has one, and nobody is dropped for being worse, so that the interval of the last rests on as many
+            seeds as the first's. What is ranked is what the search made of each value in its share of the trials: the intervals
+            know the luck of seeds, not that of the search.
     test    the winner, which has the best mean, is trained once more, on a seed of its own and for as many epochs as were best in
             the race (their median), and scored on the test split. Nobody has seen these rows before: a training process is given
             them in this stage alone (`tuner.final`).
@@ -36,9 +40,9 @@ from tuner import interval
 from tuner.interval import Interval
 from tuner.packing import Packing, planned
 from tuner.space import Space
-from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
+from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec, values
 from tuner.store import Plan, Row, Stage, Store, Study
-from tuner.trial import Checkpoint, Epoch, Params, State, ended, trial_seed
+from tuner.trial import Checkpoint, Epoch, Params, State, Value, ended, trial_seed
 
 DROPPED = "cannot win the race any more"
 
@@ -48,7 +52,8 @@ class Finalist:
     """A configuration in the race: its trial of the search with its value there, and how it did on fresh seeds.
 
     `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `reason` is what is known of a
-    failure. `interval` is for 95 %, and None for fewer than two results.
+    failure. `interval` is for 95 %, and None for fewer than two results. `value` is the one that it stands for where values are
+    ranked, `places` the best and the worst place that it may truly have among those that are not out.
     """
 
     trial: int
@@ -58,6 +63,13 @@ class Finalist:
     fate: str
     reason: str
     interval: Interval | None
+    value: Value | None = None
+    places: tuple[int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called: by its value if values are ranked, and by its trial."""
+        return f"trial {self.trial}" if self.value is None else f"{self.value} (trial {self.trial})"
 
     @property
     def mean(self) -> float | None:
@@ -88,6 +100,7 @@ class Race:
         self.F = len(study.facts["finalists"])
         self.S = study.trials // self.F
         self._maximise = study.spec.objective.maximise
+        self._ranked = study.spec.rank
 
     def of(self, finalist: int) -> list[Row]:
         """Its runs, by seed."""
@@ -110,7 +123,7 @@ class Race:
     def hopeless(self) -> list[int]:
         """The trials, not ended yet, of finalists that failed on a seed or cannot win any more."""
         lost = {f for f in range(self.F) if self._out(f)}
-        if self._racing:
+        if self._racing and self._ranked is None:
             lost |= set(interval.hopeless(self.values, self._racing, maximise=self._maximise))
         return [row.number for f in lost for row in self.of(f) if not row.state.ended]
 
@@ -126,6 +139,13 @@ class Race:
             return []
         places = interval.tied(self.values[self._racing], maximise=self._maximise)
         return [self._racing[place] for place in places]
+
+    @cached_property
+    def _places(self) -> dict[int, tuple[int, int]]:
+        """Of those that were not out, once the race is over, if they are ranked."""
+        if self._ranked is None or not self._best:
+            return {}
+        return dict(zip(self._racing, interval.places(self.values[self._racing], maximise=self._maximise), strict=True))
 
     def finalists(self) -> list[Finalist]:
         """All of them: the winner, the others by their means, those that were dropped, those that failed."""
@@ -148,6 +168,8 @@ class Race:
             fate=fate,
             reason=next((row.message for row in runs if row.state is State.FAILED), ""),
             interval=around,
+            value=None if self._ranked is None else (runs[0].params or {})[self._ranked],
+            places=self._places.get(f),
         )
 
 
@@ -156,7 +178,8 @@ class Result:
     """What is known of a study's race: the finalists, and the score once there is one.
 
     `stage` is the id of its row, `looks` how often the test split was scored, with earlier races; `over` says that nothing is
-    trained any more.
+    trained any more. `ranked` is the parameter whose values are ranked, empty without; `absent` are those of them that no trial
+    of the search completed.
     """
 
     metric: str
@@ -167,6 +190,8 @@ class Result:
     score: Score | None
     looks: int
     over: bool
+    ranked: str = ""
+    absent: Sequence[Value] = ()
 
     @property
     def winner(self) -> Finalist | None:
@@ -185,16 +210,19 @@ def result(store: Store, study: Study) -> Result | None:
     if stage is None:
         return None
     race, test = Race(stage, store.trials(stage)), store.next(stage)
+    finalists, rank = race.finalists(), study.spec.rank
     scored = (past for past in store.stages(study) if past.stage is Stage.TEST)
     return Result(
         metric=study.spec.objective.metric,
         stage=stage.id,
         ended=sum(row.state.ended for row in race.rows),
         runs=len(race.rows),
-        finalists=race.finalists(),
+        finalists=finalists,
         score=_score(store, test),
         looks=sum(store.counts(past)[State.COMPLETE] for past in scored),
         over=all(its.followed and ended(store.counts(its)) == its.trials for its in (stage, test) if its),
+        ranked=rank or "",
+        absent=[v for v in values(study.spec.search[rank]) if all(v != one.value for one in finalists)] if rank else (),
     )
 
 
@@ -220,7 +248,7 @@ def following(study: Study, rows: Sequence[Row], epochs: Mapping[int, Sequence[E
 
 def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     spec = study.spec
-    best = _best_distinct(spec, rows)
+    best = _finalists(spec, rows)
     if not best:
         return None
     seeds = [trial_seed(spec.seed, MAX_TRIALS + seed) for seed in range(spec.final.seeds)]
@@ -235,13 +263,14 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     return Plan(Stage.RACE, raced, facts, [row.params or {} for _ in seeds for row in best])
 
 
-def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
-    """The first of equal configurations stands for all of them; the best first."""
+def _finalists(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
+    """The best distinct configurations, the first of equal ones for all of them; or the best of each value that is ranked."""
     sign = -1 if spec.objective.maximise else 1
     done = [(sign * row.value, row.number, row) for row in rows if row.state is State.COMPLETE and row.value is not None]
     found: dict[str, Row] = {}
     for _, _, row in sorted(done, key=lambda entry: entry[:2]):
-        found.setdefault(json.dumps(dict(row.params or {}), sort_keys=True), row)
+        params = dict(row.params or {})
+        found.setdefault(json.dumps(params if spec.rank is None else params[spec.rank], sort_keys=True), row)
     return list(found.values())[: spec.final.finalists]
 
 
@@ -256,7 +285,8 @@ def _test(study: Study, race: Race, epochs: Mapping[int, Sequence[Epoch]]) -> Pl
         "full": study.spec.train.epochs,
         "seeds": [trial_seed(study.spec.seed, MAX_TRIALS + race.S)],
     }
-    return Plan(Stage.TEST, _given(study.spec, 1, epochs=length), facts, [runs[0].params or {}])
+    spec = study.spec.model_copy(update={"rank": None})
+    return Plan(Stage.TEST, _given(spec, 1, epochs=length), facts, [runs[0].params or {}])
 
 
 def _best_epoch(spec: StudySpec, epochs: Sequence[Epoch]) -> int:

@@ -267,7 +267,7 @@ def best(
     if as_json:
         print_json([_leader(row, study, finalists.get(row.number), found) for row in leaders[:top]])
         return
-    for line in verdict.lines(found):
+    for line in [*verdict.lines(found), *verdict.ranking(found)]:
         say(line)
     for row in leaders[:top]:
         one = finalists.get(row.number)
@@ -358,7 +358,8 @@ def _leader(row: "Row", study: "Study", one: "Finalist | None", found: "Result |
 
 def _finalist(one: "Finalist") -> dict[str, Any]:
     told = {"trial": one.trial, "fate": one.fate, "mean": one.mean, "interval": one.interval, "values": list(one.values)}
-    return {**told, **({"reason": one.reason} if one.reason else {})}
+    ranked = {} if one.value is None else {"value": one.value, "places": one.places}
+    return {**told, **ranked, **({"reason": one.reason} if one.reason else {})}
 
 
 def _score(score: "Score") -> dict[str, Any]:

@@ -41,7 +41,7 @@ def _lines(race: Result) -> list[Line]:
 
 
 def _line(one: Finalist) -> Line:
-    return Line(f"trial {one.trial}, {one.fate}", one.values, one.mean, one.interval, one.searched, ORANGE)
+    return Line(f"{one.label}, {one.fate}", one.values, one.mean, one.interval, one.searched, ORANGE)
 
 
 def draw(review: Review, *, still: bool) -> Mapping[str, Any]:
