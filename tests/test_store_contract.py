@@ -300,6 +300,23 @@ def test_studies_with_something_to_claim_are_known_with_their_share(store: Store
     assert waiting(1031.0) == {"one": (0, 0), "two": (0, 0), "three": (5, 0)}  # the leases ran out
 
 
+def test_the_conditions_of_a_trial_are_those_of_who_trained_it_last(store: Store, study: Study) -> None:
+    first, second = Worker("a", "host", 1, 2.0), Worker("b", "host", 3, 4.0)
+    store.note(study, first, {"keras": "3.0"})
+    store.note(study, first, {"keras": "never"})
+    store.note(study, second, {"keras": "3.1"})
+    claim(store, study, "a", now=1000.0)
+    taken, _ = claim(store, study, "b", now=2000.0)
+    finish(store, taken, now=2000.0)
+    claim(store, study, "c", now=2000.0)
+    by_b, by_c, nobodys = store.trials(study)[:3]
+    assert store.conditions(study, by_b) == {"keras": "3.1"}
+    assert (store.conditions(study, by_c), store.conditions(study, nobodys)) == (None, None)
+    store.delete(study)
+    store.note(study, second, {"keras": "3.2"})
+    assert store.conditions(study, by_b) is None
+
+
 def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: Store, study: Study) -> None:
     store.enlist(Worker("a", "host", 1, 2.0, "gpu 0"), now=1000.0)
     store.enlist(Worker("b", "host", 3, 4.0), now=1000.0)

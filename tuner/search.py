@@ -233,7 +233,8 @@ class Search:
     def _card(self, name: str, number: int) -> Value:
         choices = values(self.space.free[name].parameter)
         rounds, place = divmod(number, len(choices))
-        return choices[np.random.default_rng((self.spec.seed, rounds)).permutation(len(choices))[place]]
+        choice: Value = choices[np.random.default_rng((self.spec.seed, rounds)).permutation(len(choices))[place]]
+        return choice
 
     def _seen(self, ranked: Params, sampler: BaseSampler) -> optuna.Study:
         """The study for one look: Optuna's own object remembers the trials that it has seen for the length of one of its asks.

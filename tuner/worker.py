@@ -49,7 +49,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from tuner import failpoints, race
+from tuner import conditions, failpoints, race
 from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
 from tuner.process import Child, alive, here
@@ -132,6 +132,7 @@ class Supervisor:
         (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
             self._store.enlist(self.worker)
+            self._store.note(self._study, self.worker, conditions.here(self._environment))
             self._bury()
             self._catch_up()
             while not self._draining and self._unfinished():
