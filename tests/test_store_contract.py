@@ -56,6 +56,13 @@ def test_the_tables_are_what_the_code_expects(store: Store) -> None:
         assert compare_metadata(context, metadata) == []
 
 
+def test_tables_that_are_newer_than_the_code_are_refused(store: Store) -> None:
+    with store._write() as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(BadInput, match=f"the tables are at 9999, this program knows {HEAD}; install the newer one"):
+        store.migrate()
+
+
 def test_migrating_at_once_from_many_threads_migrates_once(store: Store, tmp_path: Path) -> None:
     url = store.url if not store.sqlite else sa.make_url(f"sqlite:///{tmp_path / 'other.db'}")
     others = [Store(url.render_as_string(hide_password=False)) for _ in range(4)]
