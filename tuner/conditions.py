@@ -54,7 +54,7 @@ def _processor() -> str:
 def _gpus() -> str:
     """The models of NVIDIA's GPUs, as their driver says."""
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    return ", ".join(_said(file, "Model") for file in files) or NONE
+    return ", ".join(dict.fromkeys(_said(file, "Model") for file in files)) or NONE
 
 
 def _said(file: Path, key: str) -> str:

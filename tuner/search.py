@@ -181,7 +181,7 @@ class Search:
         enqueued = number < len(self.spec.enqueue)
         alike = {} if beside is None or enqueued or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
         given = dict(self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number))
-        ranked = {name: given[name] if enqueued and name in given else value for name, value in self._turn(number).items()}
+        ranked = self._turn(number)
         if any(name in alike and value not in values(alike[name]) for name, value in ranked.items()):
             alike = {}  # whose turn it is matters more than the pack
         given = {name: value for name, value in given.items() if name not in alike or value in values(alike[name])}
@@ -227,8 +227,10 @@ class Search:
         return {"optimizer": self._card("optimizer", number)}
 
     def _turn(self, number: int) -> dict[str, Value]:
-        """The value of the ranked parameter that a trial is to have, unless one is enqueued: all have equal shares."""
-        return {} if self.spec.rank is None else {self.spec.rank: self._card(self.spec.rank, number)}
+        """The value of the ranked parameter that a trial is to have: an enqueued one, else all have equal shares."""
+        rank = self.spec.rank
+        enqueued = self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
+        return {} if rank is None else {rank: enqueued[rank] if rank in enqueued else self._card(rank, number)}
 
     def _card(self, name: str, number: int) -> Value:
         choices = values(self.space.free[name].parameter)

@@ -287,9 +287,8 @@ def _most_choices(search: Any) -> int:
 def _finalists(raw: Mapping[str, Any]) -> int:
     """How many there are unless the file says so, from one that is not checked yet."""
     budget, search = raw.get("budget"), raw.get("search")
-    if "rank" in raw:
-        ranked = search.get(raw["rank"]) if isinstance(search, dict) and isinstance(raw["rank"], str) else None
-        return _most_choices({"rank": ranked})
+    if (rank := raw.get("rank")) is not None:
+        return _most_choices({name: entry for name, entry in search.items() if name == rank} if isinstance(search, dict) else {})
     trials = budget.get("trials") if isinstance(budget, dict) else budget
     share = (trials if isinstance(trials, int) else BudgetSpec().trials) // TRIALS_A_FINALIST
     return min(FINALISTS, share) if share > 1 else 0
@@ -327,7 +326,7 @@ class StudySpec(Frozen):
                 raw[table] = {key: raw[table]}
         raw.setdefault("objective", {"metric": "val_loss"})
         if isinstance(sampler := raw.setdefault("sampler", {}), dict):
-            startup = STARTUP if "rank" in raw else max(STARTUP, _most_choices(raw.get("search")))
+            startup = STARTUP if raw.get("rank") is not None else max(STARTUP, _most_choices(raw.get("search")))
             raw["sampler"] = {"startup": startup, **sampler}
         train = raw.get("train")
         epochs = train.get("epochs", TrainSpec().epochs) if isinstance(train, dict) else TrainSpec().epochs
