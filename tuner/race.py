@@ -100,7 +100,7 @@ class Race:
         self.F = len(study.facts["finalists"])
         self.S = study.trials // self.F
         self._maximise = study.spec.objective.maximise
-        self._ranked = study.spec.rank
+        self._ranked = study.facts.get("rank")
 
     def of(self, finalist: int) -> list[Row]:
         """Its runs, by seed."""
@@ -254,6 +254,7 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     seeds = [trial_seed(spec.seed, MAX_TRIALS + seed) for seed in range(spec.final.seeds)]
     facts = {
         **study.facts,
+        "rank": spec.rank,
         "finalists": [row.number for row in best],
         "searched": [row.value for row in best],
         "seeds": [seed for seed in seeds for _ in best],
@@ -285,8 +286,7 @@ def _test(study: Study, race: Race, epochs: Mapping[int, Sequence[Epoch]]) -> Pl
         "full": study.spec.train.epochs,
         "seeds": [trial_seed(study.spec.seed, MAX_TRIALS + race.S)],
     }
-    spec = study.spec.model_copy(update={"rank": None})
-    return Plan(Stage.TEST, _given(spec, 1, epochs=length), facts, [runs[0].params or {}])
+    return Plan(Stage.TEST, _given(study.spec, 1, epochs=length), facts, [runs[0].params or {}])
 
 
 def _best_epoch(spec: StudySpec, epochs: Sequence[Epoch]) -> int:
@@ -302,6 +302,7 @@ def _given(spec: StudySpec, trials: int, **train: Any) -> StudySpec:
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none", from_epoch=1),
         "budget": BudgetSpec(trials=trials),
+        "rank": None,
         "enqueue": (),
     }
     return spec.model_copy(update=entries)
