@@ -33,6 +33,7 @@ bench: .venv/.dev
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.capacity
 	$(BIN)/python -m benchmarks.track
+	$(BIN)/python -m benchmarks.reproduce
 
 throughput quality: .venv/.bench
 	$(BIN)/python -m benchmarks.$@ $(if $(MNIST),--mnist $(MNIST)) $(ARGS)

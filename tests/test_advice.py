@@ -108,6 +108,8 @@ def test_choices_that_are_worse_are_dropped() -> None:
     (one,) = (one for one in advise(review).suggestions if one.key == "search.optimizer")
     assert values(one.change) == ("adam", "lion")  # type: ignore[arg-type]
     assert one.says == 'drop "sgd" from optimizer'
+    ranked = searched(lambda p: -0.2 * (p["optimizer"] == "sgd"), rank="optimizer", final={})
+    assert "search.optimizer" not in found(ranked)
     assert "p = " in one.evidence
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,16 @@ def test_a_trial_of_a_pack_is_reproduced_alone_and_a_changed_record_is_not(tmp_p
     assert (tmp_path / "winner.keras").is_file()
     again = tuner(tmp_path, "reproduce", "small", "2")
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "trial 2 matches its record"), again.stderr
+    assert again.stdout.startswith("as it was trained: tuner 0.1.0, commit ")
     with closing(sqlite3.connect(tmp_path / ".tuner" / "tuner.db")) as database, database:
         database.execute("UPDATE trial SET params = json_set(params, '$.learning_rate', 0.005) WHERE number = 2")
+        database.execute("UPDATE conditions SET said = json_set(said, '$.keras', '3.0', '$.gpu', 'NVIDIA H200')")
     other = tuner(tmp_path, "reproduce", "small", "2")
     assert (other.returncode, other.stdout.splitlines()[-1]) == (1, "trial 2 does not match its record")
+    assert other.stdout.splitlines()[:2] == [
+        f"not as it was trained: keras: 3.0 then, {version('keras')} now",
+        "not as it was trained: gpu: NVIDIA H200 then, none now",
+    ]
     missing = tuner(tmp_path, "reproduce", "small", "9")
     assert (missing.returncode, missing.stderr) == (2, "tuner: small: there is no trial 9; there are 0 to 3\n")
 

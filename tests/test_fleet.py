@@ -40,7 +40,7 @@ def migrated(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     for process in several:
         out, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
-        assert "tables at 0005" in out
+        assert "tables at 0006" in out
     with psycopg.connect(server) as connection:
         assert connection.execute(MLFLOW_TABLES).fetchone()[0] > 20  # type: ignore[index]
     return server

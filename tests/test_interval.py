@@ -77,6 +77,20 @@ def test_the_truly_best_finalist_is_dropped_no_more_often_than_promised(seeds: i
     assert lost / (2 * RACES) <= RISK
 
 
+@pytest.mark.parametrize("field", [np.zeros(6), np.array([0.0, 0.0, 2.0, 2.0, 4.0, 9.0])])
+def test_every_true_place_lies_within_its_bounds_as_often_as_promised(field: np.ndarray) -> None:
+    rng, held, widths = np.random.default_rng(7), 0, []
+    first = [1 + int((field > truth).sum()) for truth in field]
+    last = [int((field >= truth).sum()) for truth in field]  # equals may stand in any order
+    for _ in range(RACES):
+        bounds = interval.places(field[:, None] + rng.normal(size=(6, 10)), maximise=True)
+        held += all(low <= a and b <= high for (low, high), a, b in zip(bounds, first, last, strict=True))
+        widths.append(np.mean([high - low for low, high in bounds]))
+    assert held / RACES >= 1 - RISK
+    assert np.mean(widths) < 5 if field.any() else np.mean(widths) > 4.9
+    assert interval.places(rng.normal(size=(1, 5)), maximise=False) == [(1, 1)]
+
+
 def test_who_is_far_behind_is_dropped_before_the_last_seed() -> None:
     rng = np.random.default_rng(4)
     field = np.array([0.0, 0.5, 30.0])

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optimizers import FAMILIES
 from tests.conftest import study_spec
 from tests.racing import luck
-from tuner import failpoints, interval, race
+from tuner import failpoints, interval, race, verdict
 from tuner.spec import MAX_TRIALS
 from tuner.store import Stage, Store, Study
 from tuner.sweep import sweep
@@ -21,6 +22,7 @@ from tuner.worker import Supervisor
 
 RACING = [sys.executable, "-m", "tests.racing"]
 # By `tests.paper.accuracy` a width of 11 is worth 0.0022 less than 12, which is twice what luck is worth.
+MORE = FAMILIES["adaptive"] + FAMILIES["descent"][1:] + FAMILIES["proximal"]  # methods that shall not be seen to complete a trial
 FIELD: dict[str, Any] = {"search": {"width": {"int": [4, 16]}, "learning_rate": 0.03}, "final": {"finalists": 3, "seeds": 6}}
 
 
@@ -132,6 +134,22 @@ def test_a_race_whose_finalists_are_alike_ends_in_a_tie(tables: Store, tmp_path:
     found = race.result(tables, study)
     assert found is not None
     assert [one.fate for one in found.finalists] == ["winner", "tie"]
+
+
+def test_the_best_of_each_value_that_is_ranked_is_raced_on_all_seeds(tables: Store, tmp_path: Path) -> None:
+    search = {"width": {"int": [4, 16]}, "optimizer": ["sgd", "adam", "lion", *MORE], "learning_rate": 0.03}
+    tried = [("sgd", 11), ("sgd", 12), ("sgd", 12), ("adam", 4), ("adam", 5), *((optimizer, 13) for optimizer in ("lion", *MORE))]
+    enqueued = [{"optimizer": optimizer, "width": width} for optimizer, width in tried]
+    study = launch(tables, [], search=search, enqueue=enqueued, budget=len(tried), rank="optimizer", final={"seeds": 6})
+    work(tables, study, tmp_path)
+    found = race.result(tables, study)
+    assert found is not None
+    told = [(one.value, one.params["width"], one.fate, one.places, len(one.values)) for one in found.finalists]
+    assert told == [("sgd", 12, "winner", (1, 1), 6), ("adam", 5, "behind", (2, 2), 6)]
+    assert (found.ranked, found.absent) == ("optimizer", ["lion", *MORE])
+    first, second = verdict.ranking(found)
+    assert (first.split()[:2], second.split()[:2]) == (["1", "sgd"], ["2", "adam"])
+    assert verdict.lines(found)[1] == f"not in the race, as no trial of it was complete: {', '.join(['lion', *MORE])}"
 
 
 def test_who_fails_on_a_fresh_seed_is_out_and_if_all_do_nothing_is_scored(tables: Store, tmp_path: Path) -> None:

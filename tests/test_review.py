@@ -86,7 +86,7 @@ def end(
 def ended(store: Store, *outcomes: tuple[State, float | None], **changes: Any) -> Study:
     """A study of these ends, with parameters that differ."""
     search = {"width": {"int": [1, 1000]}, "optimizer": ["sgd", "adam"], "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
-    study = launch(store, max(1, len(outcomes)), search=search, **changes)
+    study = launch(store, max(1, len(outcomes)), **{"search": search, **changes})
     for number, (state, value) in enumerate(outcomes):
         params: Params = {"width": 1 + number, "optimizer": "adam", "learning_rate": 0.01}
         metrics = [{"val_accuracy": value, "val_loss": value}] if value is not None else []
@@ -317,9 +317,9 @@ def test_each_plot_is_a_png_file_too_and_leaves_matplotlib_as_it_was(
     assert (mpl.get_backend(), dict(mpl.rcParams), plt.get_fignums()) == before
 
 
-def with_race(store: Store, *, test: bool = True) -> Study:
+def with_race(store: Store, *, test: bool = True, **changes: Any) -> Study:
     """A study of two ended trials, and a race that the second in the search wins."""
-    study = ended(store, (State.COMPLETE, 0.9), (State.COMPLETE, 0.8), final={"finalists": 2, "seeds": 3})
+    study = ended(store, (State.COMPLETE, 0.9), (State.COMPLETE, 0.8), **{"final": {"finalists": 2, "seeds": 3}, **changes})
     store.follow(study, race.following(study, store.trials(study), {}))
     stage = store.next(study)
     assert stage is not None
@@ -348,6 +348,16 @@ def test_a_race_is_shown_beside_the_search_and_the_test(tables: Store) -> None:
     assert f"1 0.8 0.78 {low:.5g} {high:.5g} 3 0.75 winner" in text
     assert "The test split was used once, for the score of the race's winner." in text
     assert "Best trial: 0 0.9" in text
+
+
+def test_values_that_are_ranked_are_named_with_their_true_places(tables: Store) -> None:
+    search = {"width": [1, 2], "optimizer": ["sgd", "adam"], "learning_rate": {"float": [1e-3, 1e-1]}}
+    review = reviews.load(tables, with_race(tables, rank="width", final={"seeds": 3}, search=search))
+    text = Page(reviews.render(review, at=LAUNCHED)).text
+    assert "Which width for mlp on digits has the highest val_accuracy?" in text
+    assert "Winner of the race: 2 (trial 1)" in text
+    assert re.search(r"width Trial .* Place True place 2 1 0\.8 0\.78 .* winner 1 1 0 0\.9 .* behind 2", text)
+    assert reviews.plot(review, "race").parts["race"].layout.yaxis.ticktext[0] == "2 (trial 1), winner"
 
 
 def test_a_race_that_is_on_is_shown_as_far_as_it_has_come(tables: Store) -> None:

@@ -56,17 +56,27 @@ class World:
 
     def outcome(self, search: Search, number: int, params: Params) -> Outcome:
         for index in range(1, self.spec.train.epochs + 1):
-            value = accuracy(params, index)
+            value = self.value(params, index)
             epoch = Epoch(number, index, {"val_accuracy": value, "val_loss": 1 - value}, 0.1, self.weights(params))
             self.epochs[number].append(epoch)
             if search.hopeless(epoch):
                 return Outcome(State.PRUNED, search.best_value(number))
         return Outcome(State.COMPLETE, search.best_value(number))
 
+    def value(self, params: Params, epoch: int) -> float:
+        return accuracy(params, epoch)
+
     def replica(self) -> Search:
         search = Search(self.spec)
         search.sync(self.rows.values(), self.epochs)
         return search
+
+
+class WithoutMomentum(World):
+    """Where momentum comes to nothing."""
+
+    def value(self, params: Params, epoch: int) -> float:
+        return super().value(params, epoch) if params["optimizer"] == "sgd" else 0.0
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "cmaes"])
@@ -100,6 +110,29 @@ def test_random_proposals_cover_the_space_evenly() -> None:
     assert abs(optimizers["sgd"] - 300) < 4 * math.sqrt(150)
     low = sum(float(params["learning_rate"]) < 1e-2 for params in drawn)
     assert abs(low - 300) < 4 * math.sqrt(150)
+
+
+RANKED: dict[str, Any] = {"search": CONDITIONAL, "rank": "optimizer", "final": {}, "budget": 42, "train": {"epochs": 9}}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_values_that_are_ranked_have_equal_shares(sampler: str) -> None:
+    spec = study_spec(sampler=sampler, enqueue=[{"width": 5}, {"optimizer": "sgd"}, {"optimizer": "sgd"}], **RANKED)
+    search = Search(spec)
+    proposed = [search.ask(number, {"width": 8, "optimizer": "sgd", "learning_rate": 0.1}).params for number in range(42)]
+    assert [params["optimizer"] for params in proposed[1:3]] == ["sgd", "sgd"]
+    assert proposed[0]["width"] == 5
+    assert abs(Counter(params["optimizer"] for params in proposed)["sgd"] - 21) <= 1
+
+
+def test_a_value_that_is_ranked_is_searched_and_pruned_as_if_there_were_no_other() -> None:
+    spec = study_spec(sampler={"name": "tpe", "startup": 4}, pruner="asha", **RANKED)
+    one, other = World(spec), WithoutMomentum(spec)
+    for world in (one, other):
+        world.train(Search(spec), range(42))
+    sgd = {number: found for number, found in one.rows.items() if found.params and found.params["optimizer"] == "sgd"}
+    assert {found.state for found in sgd.values()} == {State.COMPLETE, State.PRUNED}
+    assert sgd == {number: other.rows[number] for number in sgd}
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])

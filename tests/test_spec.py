@@ -60,6 +60,13 @@ def test_a_race_costs_at_most_half_of_the_search_unless_it_is_asked_for(given: d
     assert spec.final.finalists * spec.final.seeds <= spec.budget.trials / 2
 
 
+def test_what_is_ranked_has_a_finalist_for_each_of_its_values() -> None:
+    study = {"name": "a", "rank": "optimizer", "search": {"optimizer": ["adaptive", "muon"]}, "budget": 20}
+    spec = specs.parse(study)
+    assert (spec.final.finalists, spec.sampler.startup) == (5, 10)
+    assert specs.restore(spec.model_dump_json()) == spec
+
+
 def test_the_identity_is_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
     spread = GOOD.replace('data = "digits"', "").replace("[train]", '[data]\nsource = "digits"\n[train]') + "# a remark\n"
     one = specs.load(written(tmp_path, GOOD))
@@ -133,6 +140,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"trials": 5, "hours": 0}}, "budget.hours: input should be greater than 0, not 0"),
     ({"final": {"seeds": 2}}, "final.seeds: input should be greater than or equal to 3, not 2"),
     ({"final": -1}, "final.finalists: input should be greater than or equal to 0, not -1"),
+    ({"rank": "width"}, "rank: width is not a list of choices that every trial has one of; allowed: optimizer"),
+    ({"rank": "size"}, "rank: size is not in [search]; allowed: optimizer"),
+    ({"rank": "optimizer"}, "final.finalists: with rank there is one for each of the 2 values of optimizer; remove it"),
+    ({"rank": "optimizer", "final": {}, "budget": 1}, "budget.trials: 1 are fewer than the 2 values of optimizer"),
+    (
+        {"rank": "optimizer", "final": {}, "objective": ["val_accuracy", "parameters"]},
+        "objective: with rank allowed is one; remove parameters, or rank",
+    ),
+    (
+        {"rank": "optimizer", "final": {}, "pruner": "hyperband"},
+        "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials",
+    ),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),

@@ -56,6 +56,13 @@ def test_the_tables_are_what_the_code_expects(store: Store) -> None:
         assert compare_metadata(context, metadata) == []
 
 
+def test_tables_that_are_newer_than_the_code_are_refused(store: Store) -> None:
+    with store._write() as connection:
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(BadInput, match=f"the tables are at 9999, this program knows {HEAD}; install the newer one"):
+        store.migrate()
+
+
 def test_migrating_at_once_from_many_threads_migrates_once(store: Store, tmp_path: Path) -> None:
     url = store.url if not store.sqlite else sa.make_url(f"sqlite:///{tmp_path / 'other.db'}")
     others = [Store(url.render_as_string(hide_password=False)) for _ in range(4)]
@@ -298,6 +305,23 @@ def test_studies_with_something_to_claim_are_known_with_their_share(store: Store
     claim(store, two, now=1000.0)
     assert waiting(1001.0) == {"one": (0, 1), "three": (5, 0)}
     assert waiting(1031.0) == {"one": (0, 0), "two": (0, 0), "three": (5, 0)}  # the leases ran out
+
+
+def test_the_conditions_of_a_trial_are_those_of_who_trained_it_last(store: Store, study: Study) -> None:
+    first, second = Worker("a", "host", 1, 2.0), Worker("b", "host", 3, 4.0)
+    store.note(study, first, {"keras": "3.0"})
+    store.note(study, first, {"keras": "never"})
+    store.note(study, second, {"keras": "3.1"})
+    claim(store, study, "a", now=1000.0)
+    taken, _ = claim(store, study, "b", now=2000.0)
+    finish(store, taken, now=2000.0)
+    claim(store, study, "c", now=2000.0)
+    by_b, by_c, nobodys = store.trials(study)[:3]
+    assert store.conditions(study, by_b) == {"keras": "3.1"}
+    assert (store.conditions(study, by_c), store.conditions(study, nobodys)) == (None, None)
+    store.delete(study)
+    store.note(study, second, {"keras": "3.2"})
+    assert store.conditions(study, by_b) is None
 
 
 def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: Store, study: Study) -> None:

@@ -34,7 +34,7 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     what = f"{facts.classes} classes" if facts.classes else "one number"
     meaning = {
         "study": spec.name,
-        "question": f"{_question(spec)} of {spec.model.name}",
+        "question": f"{_question(spec)} of {spec.model.name}{f', and rank each {spec.rank}' if spec.rank else ''}",
         "data": f"{spec.data.source}: {facts.rows:,} rows of {shape}, {what}; "
         f"{spec.data.validation:g} for validation, {spec.data.test:g} for the test",
         "space": [_describe(d) for d in space.dimensions],

@@ -14,6 +14,9 @@ Shapes: F finalists, S seeds, N rows. All intervals are for 95 %. The noise betw
                            algorithms for minimizing cross validation error", with its risk shared out evenly among opponents and
                            looks (Bonferroni): the truly best finalist is dropped with a probability of at most `RISK`. Races with
                            Hoeffding's bound (Maron and Moore 1994) need hundreds of seeds to drop anybody.
+    all places             The same for all pairs at once (Bonferroni): than how many one is worse, and than how many better,
+                           bounds its place; with a risk of 5 % any one of these bounds misses its truth. After Mohamad, van Zwet,
+                           Solari and Goeman 2021, "Simultaneous confidence intervals for ranks using the partitioning principle".
     two winners            Welch 1947: the difference of two means of different spread. Each winner may be good by luck, so the
                            end of the interval that its luck would put wrong gets the share 1/F of the risk.
     two scores             From the interval of each, Zou and Donner 2008, "Construction of confidence limits about effect
@@ -70,6 +73,14 @@ def tied(x_FS: Numbers, *, maximise: bool) -> list[int]:
     first = int(means_F.argmax() if maximise else means_F.argmin())
     others = [f for f in range(F) if f != first and not is_worse(x_FS[f], x_FS[first], RISK / (F - 1), maximise=maximise)]
     return [first, *others]
+
+
+def places(x_FS: Numbers, *, maximise: bool) -> list[tuple[int, int]]:
+    """The best and the worst place, counted from 1, that each of the finalists with results `x_FS` [F, S] may truly have."""
+    F = len(x_FS)
+    risk = RISK / max(1, F * (F - 1))
+    worse_FF = np.array([[f != g and is_worse(x_FS[f], x_FS[g], risk, maximise=maximise) for g in range(F)] for f in range(F)])
+    return [(1 + int(worse_FF[f].sum()), F - int(worse_FF[:, f].sum())) for f in range(F)]
 
 
 def hopeless(x_FS: Numbers, racing: Collection[int], *, maximise: bool) -> list[int]:

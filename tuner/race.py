@@ -13,6 +13,10 @@ of trials, budget, leases and checkpoints, holds of theirs, and none is counted 
             In a study with several objectives the finalists are the first of the Pareto front, those that are best by the metric,
             which is what they race for; one that ties with the winner and costs less is as good an answer. None is dropped, so
             that the metric of each is known as well as the winner's. Only trials that keep to the constraints are finalists.
+            Where the values of a parameter are ranked (`rank` in the study file), the finalists are the best configuration of
+            each value that has one, and nobody is dropped for being worse, so that the interval of the last rests on as many
+            seeds as the first's. What is ranked is what the search made of each value in its share of the trials: the intervals
+            know the luck of seeds, not that of the search.
     test    the winner, which has the best mean, is trained once more, on a seed of its own and for as many epochs as were best in
             the race (their median), and scored on the test split. Nobody has seen these rows before: a training process is given
             them in this stage alone (`tuner.final`).
@@ -40,9 +44,9 @@ from tuner.interval import Interval
 from tuner.packing import Packing, planned
 from tuner.pareto import distinct, feasible, front
 from tuner.space import Space
-from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec
+from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec, values
 from tuner.store import Plan, Row, Stage, Store, Study
-from tuner.trial import Checkpoint, Epoch, Params, State, ended, trial_seed
+from tuner.trial import Checkpoint, Epoch, Params, State, Value, ended, trial_seed
 
 DROPPED = "cannot win the race any more"
 
@@ -52,7 +56,9 @@ class Finalist:
     """A configuration in the race: its trial of the search with its value there, and how it did on fresh seeds.
 
     `fate` is `winner`, `tie`, `behind`, `dropped`, `failed`, or `racing` while it is not known; `reason` is what is known of a
-    failure. `interval` is for 95 %, and None for fewer than two results. `costs` are those of its trial.
+    failure. `interval` is for 95 %, and None for fewer than two results. `costs` are those of its trial. `value` is the one that
+    it stands for where values are ranked, `places` the best and the worst place that it may truly have among those that are not
+    out.
     """
 
     trial: int
@@ -63,6 +69,13 @@ class Finalist:
     reason: str
     interval: Interval | None
     costs: Mapping[str, float] = field(default_factory=dict)
+    value: Value | None = None
+    places: tuple[int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called: by its value if values are ranked, and by its trial."""
+        return f"trial {self.trial}" if self.value is None else f"{self.value} (trial {self.trial})"
 
     @property
     def mean(self) -> float | None:
@@ -93,6 +106,7 @@ class Race:
         self.F = len(study.facts["finalists"])
         self.S = study.trials // self.F
         self._maximise = study.spec.objective.maximise
+        self._ranked = study.facts.get("rank")
 
     def of(self, finalist: int) -> list[Row]:
         """Its runs, by seed."""
@@ -115,7 +129,7 @@ class Race:
     def hopeless(self) -> list[int]:
         """The trials, not ended yet, of finalists that failed on a seed or cannot win any more."""
         lost = {f for f in range(self.F) if self._out(f)}
-        if self._racing and not self.study.facts.get("further"):
+        if self._racing and self._ranked is None and not self.study.facts.get("further"):
             lost |= set(interval.hopeless(self.values, self._racing, maximise=self._maximise))
         return [row.number for f in lost for row in self.of(f) if not row.state.ended]
 
@@ -131,6 +145,13 @@ class Race:
             return []
         places = interval.tied(self.values[self._racing], maximise=self._maximise)
         return [self._racing[place] for place in places]
+
+    @cached_property
+    def _places(self) -> dict[int, tuple[int, int]]:
+        """Of those that were not out, once the race is over, if they are ranked."""
+        if self._ranked is None or not self._best:
+            return {}
+        return dict(zip(self._racing, interval.places(self.values[self._racing], maximise=self._maximise), strict=True))
 
     def finalists(self) -> list[Finalist]:
         """All of them: the winner, the others by their means, those that were dropped, those that failed."""
@@ -154,6 +175,8 @@ class Race:
             reason=next((row.message for row in runs if row.state is State.FAILED), ""),
             interval=around,
             costs=self.study.facts["costs"][f] if "costs" in self.study.facts else {},
+            value=None if self._ranked is None else (runs[0].params or {})[self._ranked],
+            places=self._places.get(f),
         )
 
 
@@ -162,7 +185,8 @@ class Result:
     """What is known of a study's race: the finalists, and the score once there is one.
 
     `stage` is the id of its row, `looks` how often the test split was scored, with earlier races; `over` says that nothing is
-    trained any more.
+    trained any more. `ranked` is the parameter whose values are ranked, empty without; `absent` are those of them that no trial
+    of the search completed.
     """
 
     metric: str
@@ -173,6 +197,8 @@ class Result:
     score: Score | None
     looks: int
     over: bool
+    ranked: str = ""
+    absent: Sequence[Value] = ()
 
     @property
     def winner(self) -> Finalist | None:
@@ -191,16 +217,19 @@ def result(store: Store, study: Study) -> Result | None:
     if stage is None:
         return None
     race, test = Race(stage, store.trials(stage)), store.next(stage)
+    finalists, rank = race.finalists(), study.spec.rank
     scored = (past for past in store.stages(study) if past.stage is Stage.TEST)
     return Result(
         metric=study.spec.objective.metric,
         stage=stage.id,
         ended=sum(row.state.ended for row in race.rows),
         runs=len(race.rows),
-        finalists=race.finalists(),
+        finalists=finalists,
         score=_score(store, test),
         looks=sum(store.counts(past)[State.COMPLETE] for past in scored),
         over=all(its.followed and ended(store.counts(its)) == its.trials for its in (stage, test) if its),
+        ranked=rank or "",
+        absent=[v for v in values(study.spec.search[rank]) if all(v != one.value for one in finalists)] if rank else (),
     )
 
 
@@ -226,12 +255,13 @@ def following(study: Study, rows: Sequence[Row], epochs: Mapping[int, Sequence[E
 
 def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     spec = study.spec
-    best = _best_distinct(spec, rows)
+    best = _finalists(spec, rows)
     if not best:
         return None
     seeds = [trial_seed(spec.seed, MAX_TRIALS + seed) for seed in range(spec.final.seeds)]
     facts = {
         **study.facts,
+        "rank": spec.rank,
         "finalists": [row.number for row in best],
         "searched": [row.value for row in best],
         "seeds": [seed for seed in seeds for _ in best],
@@ -243,8 +273,8 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     return Plan(Stage.RACE, raced, facts, [row.params or {} for _ in seeds for row in best])
 
 
-def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
-    """The best first, none of which breaks a constraint.
+def _finalists(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
+    """The best first, none of which breaks a constraint; or the best of each value that is ranked.
 
     The first of equal configurations stands for all of them; on a Pareto front, of those that are equal in every objective.
     """
@@ -253,7 +283,8 @@ def _best_distinct(spec: StudySpec, rows: Iterable[Row]) -> list[Row]:
     sign = -1 if spec.objective.maximise else 1
     found: dict[str, Row] = {}
     for row in sorted((row for row in rows if feasible(spec, row)), key=lambda row: (sign * (row.value or 0.0), row.number)):
-        found.setdefault(json.dumps(dict(row.params or {}), sort_keys=True), row)
+        params = dict(row.params or {})
+        found.setdefault(json.dumps(params if spec.rank is None else params[spec.rank], sort_keys=True), row)
     return list(found.values())[: spec.final.finalists]
 
 
@@ -284,6 +315,7 @@ def _given(spec: StudySpec, trials: int, **train: Any) -> StudySpec:
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none", from_epoch=1),
         "budget": BudgetSpec(trials=trials),
+        "rank": None,
         "enqueue": (),
         "objective": spec.objective.alone,
         "constraints": (),

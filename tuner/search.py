@@ -29,6 +29,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -194,13 +195,14 @@ class Search:
         enqueued = number < len(self.spec.enqueue)
         alike = {} if beside is None or enqueued or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
         given = dict(self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number))
+        ranked = self._turn(number)
+        if any(name in alike and value not in values(alike[name]) for name, value in ranked.items()):
+            alike = {}  # whose turn it is matters more than the pack
         given = {name: value for name, value in given.items() if name not in alike or value in values(alike[name])}
-        given |= {name: parameter.value for name, parameter in alike.items() if isinstance(parameter, Fixed)}
+        given |= {name: parameter.value for name, parameter in alike.items() if isinstance(parameter, Fixed)} | ranked
         sampler = self._sampler(number, attempt)
         frozen = self._frozen(number)
-        # A study object remembers all trials it has seen for the length of one ask of Optuna's own; a new one has seen nothing.
-        fresh = self._kind(self.spec.name, self._storage, sampler, self._study.pruner)
-        study = optuna.pruners._filter_study(fresh, frozen)
+        study = optuna.pruners._filter_study(self._seen(ranked, sampler), frozen)
         sampler.before_trial(study, frozen)
         joint = self._joint if self._joint is not None else sampler.infer_relative_search_space(study, frozen)
         relative = sampler.sample_relative(study, frozen, {n: d for n, d in joint.items() if n not in given})
@@ -236,9 +238,28 @@ class Search:
         chosen = self.space.free.get("optimizer")
         if self.spec.sampler.name not in LEARNING or number >= self.spec.sampler.startup or chosen is None or chosen.parents:
             return {}
-        methods = values(chosen.parameter)
-        rounds, place = divmod(number, len(methods))
-        return {"optimizer": methods[np.random.default_rng((self.spec.seed, rounds)).permutation(len(methods))[place]]}
+        return {"optimizer": self._card("optimizer", number)}
+
+    def _turn(self, number: int) -> dict[str, Value]:
+        """The value of the ranked parameter that a trial is to have: an enqueued one, else all have equal shares."""
+        rank = self.spec.rank
+        enqueued = self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
+        return {} if rank is None else {rank: enqueued[rank] if rank in enqueued else self._card(rank, number)}
+
+    def _card(self, name: str, number: int) -> Value:
+        choices = values(self.space.free[name].parameter)
+        rounds, place = divmod(number, len(choices))
+        choice: Value = choices[np.random.default_rng((self.spec.seed, rounds)).permutation(len(choices))[place]]
+        return choice
+
+    def _seen(self, ranked: Params, sampler: BaseSampler) -> optuna.Study:
+        """The study for one look: Optuna's own object remembers the trials that it has seen for the length of one of its asks.
+
+        Of values that are ranked, only the trials of this one are seen.
+        """
+        if not ranked:
+            return self._kind(self.spec.name, self._storage, sampler, self._study.pruner)
+        return _Among(ranked, self.spec.name, self._storage, sampler, self._study.pruner)
 
     def _shuffled_grid(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.random.default_rng(self.spec.seed).permutation(int(self.space.size))
@@ -251,11 +272,12 @@ class Search:
         self._report(trial_id, epoch)
         if epoch.epoch >= self.spec.train.epochs:
             return False
-        beside = self._study
+        trial, rank = self._storage.get_trial(trial_id), self.spec.rank
         if self.spec.objective.further:
             self._storage.set_trial_user_attr(trial_id, WEIGHTS, epoch.parameters)
-            beside = _Rivals(self._study, epoch.parameters)
-        return self._study.pruner.prune(beside, self._storage.get_trial(trial_id))
+            return self._study.pruner.prune(_Rivals(self._study, epoch.parameters), trial)
+        rivals = self._study if rank is None else self._seen({rank: trial.params[rank]}, self._study.sampler)
+        return self._study.pruner.prune(rivals, trial)
 
     def attrs(self, number: int) -> Mapping[str, Any]:
         """What the sampler and the pruner noted on a trial, to be stored with it."""
@@ -395,6 +417,23 @@ def _experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield
+
+
+class _Among(optuna.Study):
+    """A study of which only the trials are seen that have certain parameters."""
+
+    def __init__(self, having: Params, name: str, storage: BaseStorage, sampler: BaseSampler, pruner: BasePruner) -> None:
+        super().__init__(name, storage, sampler, pruner)
+        self._having = having
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,  # noqa: FBT001, FBT002 — as Optuna calls it
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,  # noqa: FBT001, FBT002 — the same
+    ) -> list[FrozenTrial]:
+        seen = super()._get_trials(deepcopy, states, use_cache)
+        return [trial for trial in seen if all(trial.params.get(name) == value for name, value in self._having.items())]
 
 
 class _Sobol(QMCSampler):

@@ -12,11 +12,39 @@ def lines(found: Result | None) -> list[str]:
         said = "nobody is left" if found.ended == found.runs else f"{found.ended} of {found.runs} trainings have ended"
         return [f"final race: {said}"]
     costs = f" ({amounts(found.winner.costs)})" if found.winner.costs else ""
-    told = [f"winner: trial {found.winner.trial}{costs}, {found.metric} {reached(found.winner)}"]
+    told = [f"winner: {found.winner.label}{costs}, {found.metric} {reached(found.winner)}"]
     if found.ties:
-        others = ", ".join(f"{one.trial} ({amounts(one.costs)})" if one.costs else str(one.trial) for one in found.ties)
-        told.append(f"it is a tie: {len(found.winner.values)} seeds do not tell it from trial {others}")
+        others = ", ".join(map(_briefly, found.ties))
+        what = "" if found.ranked else "trial "
+        told.append(f"it is a tie: {len(found.winner.values)} seeds do not tell it from {what}{others}")
+    if found.absent:
+        told.append(f"not in the race, as no trial of it was complete: {', '.join(map(str, found.absent))}")
     return [*told, *([f"test: {scored(found.score, found.looks)}"] if found.score is not None else [])]
+
+
+def _briefly(one: Finalist) -> str:
+    name = str(one.trial if one.value is None else one.value)
+    return f"{name} ({amounts(one.costs)})" if one.costs else name
+
+
+def ranking(found: Result | None) -> list[str]:
+    """The values that are ranked, a line each, the best first; empty when none are, or the race is on."""
+    if found is None or not found.ranked or found.winner is None:
+        return []
+    return [f"{place:>3}  {_ranked(one)}" for place, one in enumerate(found.finalists, 1)]
+
+
+def _ranked(one: Finalist) -> str:
+    if one.mean is None or one.interval is None or one.places is None:
+        return f"{one.value}  {one.fate} {one.reason}".rstrip()
+    low, high = one.interval
+    return f"{one.value}  {number(one.mean)} ({number(low)} to {number(high)})  place {span(one.places)}  {one.fate}"
+
+
+def span(places: tuple[int, int]) -> str:
+    """From one place to another, which may be the same."""
+    best, worst = places
+    return f"{best}" if best == worst else f"{best} to {worst}"
 
 
 def reached(one: Finalist) -> str:

@@ -49,7 +49,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from tuner import failpoints, race
+from tuner import failpoints, provenance, race
 from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
 from tuner.process import Child, alive, here
@@ -133,6 +133,7 @@ class Supervisor:
         (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
             self._store.enlist(self.worker)
+            self._store.note(self._study, self.worker, provenance.here(self._environment))
             self._bury()
             self._catch_up()
             while not self._draining and self._unfinished():

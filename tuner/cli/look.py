@@ -14,6 +14,7 @@ from tuner.errors import BadInput
 from tuner.trial import Trial, trial_seed
 
 if TYPE_CHECKING:
+    from tuner.provenance import Conditions
     from tuner.race import Finalist, Result, Score
     from tuner.store import Row, Store, Study
 
@@ -212,7 +213,7 @@ def reproduce(
 ) -> None:
     """Train a trial again, alone, and say whether it learns as its record says; exit code 1 if not.
 
-    Nothing is written.
+    Nothing is written. What differs from how it was trained, in versions, code or hardware, is said first.
     """
     from tuner import reproduce as repeating
 
@@ -220,11 +221,13 @@ def reproduce(
         study = tables.study(name)
         row = _row(tables, study, trial)
         recorded = tables.epochs(study, [trial]).get(trial, [])
+        trained = tables.conditions(study, row)
     if row.params is None or not recorded:
         raise BadInput(f"{name}: trial {trial} has not trained; it is {row.state}")
     spec = study.spec
     if spec.model.is_code and not allow_code:
         raise BadInput(f"{name}: {spec.model.name} is code; allow it to run with --allow-code")
+    _say_conditions(trained)
     out.print(f"{'epoch':>5}  {'recorded':>10}  {'again':>10}")
     repeated = []
     subject = Trial(trial, row.params, trial_seed(spec.seed, trial))
@@ -240,6 +243,21 @@ def reproduce(
     say(f"trial {trial} {'matches its record' if found.matches else 'does not match its record'}")
     if not found.matches:
         raise typer.Exit(1)
+
+
+def _say_conditions(trained: "Conditions | None") -> None:
+    """How those that a trial was trained under differ from those here."""
+    from tuner import provenance
+
+    if trained is None:
+        say("under what conditions it was trained is not recorded")
+        return
+    now = provenance.here(places.child_environment())
+    apart = list(provenance.differences(trained, now))
+    for line in apart:
+        say(f"not as it was trained: {line}")
+    if not apart:
+        say(f"as it was trained: {', '.join(f'{name} {value}' for name, value in now.items())}")
 
 
 def _row(tables: "Store", study: "Study", trial: int) -> "Row":
@@ -276,7 +294,7 @@ def best(
     if as_json:
         print_json([_leader(row, study, finalists.get(row.number), found) for row in shown])
         return
-    for line in [*verdict.lines(found), *leaders.lines(aims)]:
+    for line in [*verdict.lines(found), *verdict.ranking(found), *leaders.lines(aims)]:
         say(line)
     if study.spec.objective.further:
         out.print(leaders.table(study, shown))
@@ -372,7 +390,8 @@ def _leader(row: "Row", study: "Study", one: "Finalist | None", found: "Result |
 
 def _finalist(one: "Finalist") -> dict[str, Any]:
     told = {"trial": one.trial, "fate": one.fate, "mean": one.mean, "interval": one.interval, "values": list(one.values)}
-    return {**told, **({"reason": one.reason} if one.reason else {})}
+    ranked = {} if one.value is None else {"value": one.value, "places": one.places}
+    return {**told, **ranked, **({"reason": one.reason} if one.reason else {})}
 
 
 def _score(score: "Score") -> dict[str, Any]:

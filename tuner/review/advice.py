@@ -102,8 +102,8 @@ class _Findings:
     # Parameters ------------------------------------------------------------
 
     def of_parameters(self) -> Iterator[Suggestion]:
-        """At most one each; parameters of single layers are left alone."""
-        free = [name for name in self.review.space.free if name in self.spec.search]
+        """At most one each; parameters of single layers are left alone, and the one that is ranked."""
+        free = [name for name in self.review.space.free if name in self.spec.search and name != self.spec.rank]
         names = [name for name in free if len(self._with(name, self._complete)) >= LEAST]
         if few := [name for name in free if name not in names]:
             self.notes.append(f"fewer than {LEAST} complete trials have {', '.join(few)}: nothing is said of them")

@@ -53,8 +53,9 @@ class Tally:
 
 
 def compared(review: Review) -> list[str]:
-    """The parameters whose values are put side by side: choices between two words or more."""
-    return [d.name for d in review.space.dimensions if isinstance(d.parameter, Choice) and _words(d.parameter)]
+    """The parameters whose values are put side by side: choices between two words or more, and the one that is ranked."""
+    choices = {d.name: d.parameter for d in review.space.dimensions if isinstance(d.parameter, Choice)}
+    return [name for name, parameter in choices.items() if _words(parameter) or name == review.study.spec.rank]
 
 
 def _words(parameter: Choice) -> bool:

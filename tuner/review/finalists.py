@@ -42,7 +42,7 @@ def _lines(race: Result) -> list[Line]:
 
 
 def _line(one: Finalist) -> Line:
-    label = ", ".join(filter(None, (f"trial {one.trial}", one.fate, amounts(one.costs))))
+    label = ", ".join(filter(None, (one.label, one.fate, amounts(one.costs))))
     return Line(label, one.values, one.mean, one.interval, one.searched, ORANGE)
 
 

@@ -16,6 +16,7 @@ from matplotlib.category import StrCategoryFormatter
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 from plotly.colors import sample_colorscale, unlabel_rgb
 
 GREY, BLUE, ORANGE, RED, GREEN = "#8c96a3", "#2f7ed8", "#d9541e", "#c2304a", "#2e9e62"  # 3 : 1 or more on white and on black
@@ -198,7 +199,7 @@ def canvas() -> Iterator[None]:
 
 
 def png(axes: Any, title: str) -> bytes:
-    """Axes of Optuna's as a PNG file; the figure is closed. Works within `canvas` only."""
+    """Axes of Optuna's as a PNG file of 256 colours, a third of the bytes; the figure is closed. Works within `canvas` only."""
     figure = axes.figure
     axes.set_title("", loc="left")  # Optuna's title of the importances stands there
     axes.set_title(title)
@@ -208,10 +209,12 @@ def png(axes: Any, title: str) -> bytes:
     for points in axes.collections:
         if isinstance(points, PathCollection) and points.get_array() is not None:
             points.set_cmap(LinearSegmentedColormap.from_list("age", [colour for _, colour in SCALE]))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+    drawn, written = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight")
     plt.close(figure)
-    return buffer.getvalue()
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(256).save(written, format="png", optimize=True)
+    return written.getvalue()
 
 
 def _still_ticks(axes: Any) -> None:

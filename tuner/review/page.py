@@ -33,6 +33,12 @@ LEADERS = 20
 FAILURES = 50
 CHOICES = 12
 NONE = "–"
+RANKED = (
+    " Nobody is dropped for being worse. The interval of a mean is for that mean alone: of twenty, one misses its truth. Ties "
+    "and true places hold for all at once, each with 95 % confidence: the truly best is the winner or a tie, and every true "
+    "place lies within its bounds. That is said of these configurations and of the luck of seeds; another search may find better "
+    "ones."
+)
 
 
 def report(store: Store, study: Study, folder: Path) -> Path:
@@ -96,9 +102,10 @@ def _body(review: Review, plots: Mapping[str, Plot], at: float) -> Markup:
 def _opening(review: Review) -> Iterator[Markup]:
     spec, rows = review.study.spec, review.rows
     best, searched = ("highest" if spec.objective.maximise else "lowest"), len(review.space.free)
+    which = f"{spec.rank} for {spec.model.name}" if spec.rank else spec.model.name
     beside = "".join(f" and the least {name}" for name in spec.objective.further)
     bounds = f", with {' and '.join(map(str, spec.constraints))}" if spec.constraints else ""
-    question = f"Which {spec.model.name} on {spec.data.source} has the {best} {spec.objective.metric}{beside}{bounds}?"
+    question = f"Which {which} on {spec.data.source} has the {best} {spec.objective.metric}{beside}{bounds}?"
     space = f"Searched: {_count(searched, 'parameter')}{_at_once(review)}"
     yield tag("h1", review.study.name)
     yield tag(
@@ -138,7 +145,7 @@ def _winner(review: Review) -> Markup:
     says = tag("ul", *(tag("li", line) for line in verdict.lines(found)))
     return tag(
         "div",
-        tag("h3", f"Winner of the race: trial {winner.trial}"),
+        tag("h3", f"Winner of the race: {winner.label}"),
         tag("p", _value(shown), class_="value"),
         tag("p", name, class_="quiet"),
         says,
@@ -175,11 +182,12 @@ def _has_best(review: Review) -> bool:
 
 def _race(study: Study, found: Result) -> Markup:
     """Search, race and test side by side."""
+    who = f"The best configuration of each {found.ranked} was" if found.ranked else "The best distinct configurations were"
     says = (
-        f"The best distinct configurations were trained to the last epoch on {study.spec.final.seeds} seeds that the search had "
-        "not used. Seeds are common to all, so that finalists are compared in pairs. Intervals are for 95 %; the winner's "
-        "reaches further towards the worse, as the best of several means is good by luck in part. By how much the value of the "
-        "search exceeds the mean is what choosing the best of many trials made too good."
+        f"{who} trained to the last epoch on {study.spec.final.seeds} seeds that the search had not used. Seeds are common to "
+        "all, so that finalists are compared in pairs. Intervals are for 95 %; the winner's reaches further towards the worse, "
+        "as the best of several means is good by luck in part. By how much the value of the search exceeds the mean is what "
+        f"choosing the best of many trials made too good.{RANKED if found.ranked else ''}"
     )
     if study.spec.objective.further:
         says += (
@@ -187,9 +195,12 @@ def _race(study: Study, found: Result) -> Markup:
             "the winner and costs less is as good an answer."
         )
     head = ["Trial", *study.spec.costs, "In the search", "Mean of seeds", "95 % from", "to", "Seeds", "Test split", "Place"]
+    numbers = set(range(len(head) - 1))
+    if found.ranked:
+        head, numbers = [found.ranked, *head, "True place"], {column + 1 for column in numbers}
     rows = [_finalist(one, found) for one in found.finalists]
     caption = f"{_count(len(rows), 'finalist')}, {found.metric}; {found.ended} of {_count(found.runs, 'training')} have ended"
-    return join([tag("p", says, class_="quiet"), table(caption, head, rows, right=set(range(len(head) - 1)))])
+    return join([tag("p", says, class_="quiet"), table(caption, head, rows, right=numbers)])
 
 
 def _finalist(one: Finalist, found: Result) -> list[str]:
@@ -198,7 +209,8 @@ def _finalist(one: Finalist, found: Result) -> list[str]:
     values = [_value(value) for value in (one.searched, one.mean, low, high)]
     place = f"{one.fate}: {one.reason}" if one.reason else one.fate
     costs = [amount(name, value) for name, value in one.costs.items()]
-    return [str(one.trial), *costs, *values, str(len(one.values)), _value(score), place]
+    cells = [str(one.trial), *costs, *values, str(len(one.values)), _value(score), place]
+    return [str(one.value), *cells, verdict.span(one.places) if one.places else NONE] if found.ranked else cells
 
 
 def _figures(figures: Totals) -> Markup:

@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedul
 FIRST_RUNG = 4
 STARTUP = 10
 FINALISTS, TRIALS_A_FINALIST = 5, 10
+MAX_FINALISTS = 100
 ASHA_FROM_EPOCHS = 8  # below this a rung would compare trials that have hardly begun
 
 # The fields of a range carry the names of these types.
@@ -196,7 +197,8 @@ class TrainSpec(Frozen):
 class SamplerSpec(Frozen):
     """`sampler = "tpe"`; `startup` random trials come first (TPE, GP, CMA-ES), or are the population (NSGA-II).
 
-    They are 10 by default, or as many as the longest list of choices has entries: what was never tried cannot be compared.
+    They are 10 by default, or as many as the longest list of choices has entries: what was never tried cannot be compared. With
+    `rank` they are so many of each value.
     """
 
     name: Literal["tpe", "nsga2", "random", "qmc", "gp", "cmaes", "grid"] = "tpe"
@@ -228,10 +230,11 @@ class FinalSpec(Frozen):
 
     The best `finalists` are trained again on `seeds` new seeds each, to the last epoch; the winner once more, with `refit` on the
     rows of validation as well, and then scored. Of `finalists` there are as many as a tenth of the trials, 5 at most and none for
-    fewer than 20 trials, so that a race costs at most half as many trainings as the search may have.
+    fewer than 20 trials, so that a race costs at most half as many trainings as the search may have. With `rank` there is one for
+    each value.
     """
 
-    finalists: Annotated[int, Field(ge=0, le=20)]
+    finalists: Annotated[int, Field(ge=0, le=MAX_FINALISTS)]
     seeds: Annotated[int, Field(ge=3, le=100)] = 5
     refit: bool = False
 
@@ -254,15 +257,23 @@ def _most_choices(search: Any) -> int:
     return min(MAX_TRIALS, max((len(choices) for choices in lists if isinstance(choices, list)), default=0))
 
 
-def _finalists(budget: Any) -> int:
-    """How many there are unless the file says so, from a `budget` that is not checked yet."""
+def _finalists(raw: Mapping[str, Any]) -> int:
+    """How many there are unless the file says so, from one that is not checked yet."""
+    budget, search = raw.get("budget"), raw.get("search")
+    if (rank := raw.get("rank")) is not None:
+        return _most_choices({name: entry for name, entry in search.items() if name == rank} if isinstance(search, dict) else {})
     trials = budget.get("trials") if isinstance(budget, dict) else budget
     share = (trials if isinstance(trials, int) else BudgetSpec().trials) // TRIALS_A_FINALIST
     return min(FINALISTS, share) if share > 1 else 0
 
 
 class StudySpec(Frozen):
-    """One question: what is searched, on which data, with which budget."""
+    """One question: what is searched, on which data, with which budget.
+
+    With `rank`, the name of a list of choices, the question is which of these is best, with everything else tuned for it: each
+    has an equal share of the trials, in which it is searched and pruned as if there were no other, and the best configuration of
+    each is in the race, where nobody is dropped for being worse (`tuner.race`).
+    """
 
     name: OneLine
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -274,6 +285,7 @@ class StudySpec(Frozen):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec
     budget: BudgetSpec = BudgetSpec()
+    rank: Ident | None = None
     final: FinalSpec
     search: dict[Ident, Annotated[Parameter, BeforeValidator(_parameter)]]
     enqueue: Annotated[tuple[dict[str, Value], ...], Tuple] = ()
@@ -288,7 +300,8 @@ class StudySpec(Frozen):
                 raw[table] = {key: raw[table]}
         raw.setdefault("objective", {"metric": "val_loss"})
         if isinstance(sampler := raw.setdefault("sampler", {}), dict):
-            raw["sampler"] = {"startup": max(STARTUP, _most_choices(raw.get("search"))), **sampler}
+            startup = STARTUP if raw.get("rank") is not None else max(STARTUP, _most_choices(raw.get("search")))
+            raw["sampler"] = {"startup": startup, **sampler}
         train = raw.get("train")
         epochs = train.get("epochs", TrainSpec().epochs) if isinstance(train, dict) else TrainSpec().epochs
         long_enough = isinstance(epochs, int) and epochs >= ASHA_FROM_EPOCHS
@@ -297,7 +310,7 @@ class StudySpec(Frozen):
             first = min(FIRST_RUNG, max(1, epochs // 3)) if isinstance(epochs, int) else FIRST_RUNG
             raw["pruner"] = {"name": "asha", "from_epoch": first, **raw["pruner"]}
         if isinstance(final := raw.setdefault("final", {}), dict):
-            raw["final"] = {"finalists": _finalists(raw.get("budget")), **final}
+            raw["final"] = {"finalists": _finalists(raw), **final}
         return raw
 
     @model_validator(mode="after")
@@ -381,6 +394,7 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     yield from bad_aims(spec.objective, spec.constraints, spec.sampler.name, spec.pruner.name)
     yield from _bad_linear(spec)
     yield from _bad_gradients(spec)
+    yield from _bad_rank(spec)
     yield from _bad_enqueue(spec)
 
 
@@ -535,6 +549,28 @@ def _bad_gradients(spec: StudySpec) -> Iterator[str]:
         yield f"train.backprop: {asking[0]} asks for more than a gradient; explicit is for the others"
     if spec.train.precision != "float32":
         yield "train.backprop: explicit computes in float32"
+
+
+def _bad_rank(spec: StudySpec) -> Iterator[str]:
+    if spec.rank is None:
+        return
+    parameter = spec.search.get(spec.rank)
+    lists = {
+        name: p for name, p in spec.search.items() if isinstance(p, Choice) and not (p.when or p.per_layer) and len(p.choice) > 1
+    }
+    if parameter is None or spec.rank not in lists:
+        what = "is not in [search]" if parameter is None else "is not a list of choices that every trial has one of"
+        yield f"rank: {spec.rank} {what}; allowed: {', '.join(lists) or 'nothing in this study'}"
+        return
+    count = len(values(parameter))
+    if spec.final.finalists != count:
+        yield f"final.finalists: with rank there is one for each of the {count} values of {spec.rank}; remove it"
+    if spec.budget.trials < count:
+        yield f"budget.trials: {spec.budget.trials} are fewer than the {count} values of {spec.rank}"
+    if spec.objective.further:
+        yield f"objective: with rank allowed is one; remove {', '.join(spec.objective.further)}, or rank"
+    if spec.pruner.name == "hyperband":
+        yield "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials"
 
 
 def _bad_enqueue(spec: StudySpec) -> Iterator[str]:

@@ -131,9 +131,12 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables to the version that this code needs; of several processes at once one does it, the others wait.
 
-        On PostgreSQL it makes the schemas `tuner` and `mlflow` too.
+        On PostgreSQL it makes the schemas `tuner` and `mlflow` too. Raises `BadInput` when the tables are newer than this code.
         """
-        if self.version() != HEAD:
+        version = self.version()
+        if version is not None and version > HEAD:
+            self.check_version()
+        if version != HEAD:
             with self.migration():
                 pass
 

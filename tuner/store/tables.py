@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0005"
+HEAD = "0006"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
@@ -93,6 +93,14 @@ worker_table = sa.Table(
     sa.Column("device", sa.String(64), nullable=False, server_default=""),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("engine", sa.Text, nullable=False, server_default=""),
+)
+
+conditions_table = sa.Table(
+    "conditions",
+    metadata,
+    sa.Column("study_id", sa.Integer, sa.ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("worker", sa.String(64), primary_key=True),
+    sa.Column("said", sa.Text, nullable=False),
 )
 
 view_table = sa.Table(

@@ -1,9 +1,12 @@
-"""Workers: who is there, when it was last seen, and what it holds."""
+"""Workers: who is there, when it was last seen, what it holds, and under what conditions it trained."""
+
+import json
 
 import sqlalchemy as sa
 
+from tuner.provenance import Conditions
 from tuner.store.database import Database
-from tuner.store.tables import Sighting, Stage, Worker, study_table, trial_table, worker_table
+from tuner.store.tables import Row, Sighting, Stage, Study, Worker, conditions_table, study_table, trial_table, worker_table
 from tuner.trial import State
 
 FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off
@@ -21,6 +24,21 @@ class Workers(Database):
         update = {"seen": self._at(now), "message": worker.message, "engine": worker.engine}
         with self._write() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=update))
+
+    def note(self, study: Study, worker: Worker, conditions: Conditions) -> None:
+        """Write down under what conditions a worker trains trials of a study; kept as long as the study."""
+        s = study_table.c
+        mine = sa.select(s.id, sa.literal(worker.name), sa.literal(json.dumps(dict(conditions)))).where(s.id == study.id)
+        insert = self._upsert(conditions_table).from_select(["study_id", "worker", "said"], mine)
+        with self._write() as connection:
+            connection.execute(insert.on_conflict_do_nothing())
+
+    def conditions(self, study: Study, row: Row) -> Conditions | None:
+        """Under what conditions a trial was trained last; None when nobody wrote it down."""
+        c = conditions_table.c
+        with self._read() as connection:
+            said = connection.scalar(sa.select(c.said).where(c.study_id == study.id, c.worker == row.owner))
+        return None if said is None else json.loads(said)
 
     def strike_off(self, *, now: float | None = None) -> None:
         """Forget the workers that have not been seen for a day and hold nothing."""

@@ -6,8 +6,8 @@ Old workers go on beside it: the column has a default, and they do not know of i
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
