@@ -45,11 +45,15 @@ def test_passwords_come_by_file(name: str) -> None:
         assert service["secrets"] == ["tuner"]
 
 
-def test_only_mlflow_is_reached_from_outside_and_only_from_this_machine() -> None:
+def test_only_pages_are_reached_from_outside_and_only_from_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"mlflow": ["127.0.0.1:${MLFLOW_PORT:-5000}:5000"]}
+    assert published == {
+        "mlflow": ["127.0.0.1:${MLFLOW_PORT:-5000}:5000"],
+        "dashboard": ["127.0.0.1:${DASHBOARD_PORT:-8080}:8080"],
+    }
     assert STACK["networks"]["back"] == {"internal": True}
-    assert {name for name, service in SERVICES.items() if service["networks"] != ["back"]} == {"mlflow"}
+    assert {name for name, service in SERVICES.items() if service["networks"] != ["back"]} == published.keys()
+    assert SERVICES["dashboard"]["profiles"] == ["dashboard"]
 
 
 def test_workers_do_without_mlflow() -> None:

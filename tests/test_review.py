@@ -5,6 +5,7 @@ import math
 import re
 import threading
 import tomllib
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -836,19 +837,25 @@ def test_the_study_file_on_the_page_asks_the_same_question(changes: dict[str, An
 
 def test_the_dashboard_shows_every_trial_with_its_curve_to_this_machine_alone(small_and_large: dict[int, Review]) -> None:
     review = small_and_large[60]
-    with mirror.server(review, 0) as server:
+    shown = [review]
+    with mirror.server(lambda: shown, 0, fresh=0.0) as server:
         host, port = server.server_address[:2]
         assert host == "127.0.0.1"
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-        def get(path: str) -> Any:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+        def get(path: str, **headers: str) -> Any:
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+            with urllib.request.urlopen(asked, timeout=60) as answer:
                 return json.load(answer)
 
         (listed,) = get("/api/studies")["study_summaries"]
         trials = get(f"/api/studies/{listed['study_id']}")["trials"]
         with pytest.raises(BadInput, match=f"--port: {port} cannot be used: "):
-            mirror.server(review, port)
+            mirror.server(lambda: shown, port)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get("/api/studies", Host=f"elsewhere.example:{port}")
+        shown.append(small_and_large[3])
+        assert len(get("/api/studies")["study_summaries"]) == 2, "studies that came later are shown as well"
         server.shutdown()
     assert (listed["study_name"], listed["directions"]) == ("of 60", ["maximize"])
     assert [(t["number"], t["state"]) for t in trials] == [(t.number, t.state.name.capitalize()) for t in review.trials]
@@ -905,7 +912,7 @@ def test_optuna_and_its_dashboard_have_every_objective_and_constraint(tables: St
     review = reviews.load(
         tables, several(tables, (0.9, 800), (0.8, 400), (0.7, 600), (0.95, 9000), constraints=["parameters <= 250"])
     )
-    storage = mirror.mirror(review)
+    storage = mirror.mirror([review])
     (copy,) = storage.get_all_studies()
     assert [direction.name for direction in copy.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert [trial.values for trial in storage.get_all_trials(copy._study_id)] == [

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,15 +14,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import places
-from tuner.cli.shell import HOME, AllowCode, Db, Home, Name, app, complain, out, say
+from tuner.cli.shell import HOME, AllowCode, Db, Home, app, complain, out, say
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
     from tuner.devices import Crew
+    from tuner.review import Review
 
 DRAIN = 20.0  # seconds in which a worker saves what runs when it is asked to stop
 LAST_PASS = 20.0  # seconds that the tracker takes for a last pass
 
+Listen = Annotated[
+    str, typer.Option("--listen", help="On which of its addresses; the page has no accounts: open it to no network.")
+]
+KnownAs = Annotated[
+    list[str] | None,
+    typer.Option("--known-as", help="What browsers and programs elsewhere call it; may be repeated.", metavar="HOST:PORT"),
+]
 UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End when there is nothing to do.")]
 
 
@@ -158,13 +166,8 @@ def migrate(db: Db = HOME) -> None:
 def ui(
     db: Db = HOME,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On which port of this machine.")] = 5000,
-    listen: Annotated[
-        str, typer.Option("--listen", help="On which of its addresses; MLflow has no accounts: open it to no network.")
-    ] = "127.0.0.1",
-    known_as: Annotated[
-        list[str] | None,
-        typer.Option("--known-as", help="What browsers and programs elsewhere call it; may be repeated.", metavar="HOST:PORT"),
-    ] = None,
+    listen: Listen = "127.0.0.1",
+    known_as: KnownAs = None,
 ) -> None:
     """Serve MLflow; Ctrl-C ends it."""
     if not places.has_mlflow(db):
@@ -181,21 +184,27 @@ def ui(
 
 @app.command()
 def dashboard(
-    name: Name,
+    name: Annotated[str | None, typer.Argument(help="This study only.", metavar="STUDY")] = None,
     db: Db = HOME,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="On which port of this machine.")] = 8080,
+    listen: Listen = "127.0.0.1",
+    known_as: KnownAs = None,
 ) -> None:
-    """Serve optuna-dashboard on a copy of a study, as it is now; Ctrl-C ends it.
+    """Serve optuna-dashboard on a copy of the studies, read anew while somebody looks; Ctrl-C ends it.
 
-    What is changed there does not change the study.
+    What is changed there does not change a study, and lasts until the next copy.
     """
-    from tuner.review import mirror, open_study
+    from tuner.review import load, mirror
 
     with places.store(db) as tables:
-        review = open_study(tables, name)
-    with mirror.server(review, port) as server:
-        out.print(f"optuna-dashboard: http://{mirror.HOST}:{port}", soft_wrap=True)
-        with suppress(KeyboardInterrupt):
+
+        def read() -> "list[Review]":
+            found = tables.studies() if name is None else [tables.study(name)]
+            return [load(tables, study) for study in sorted(found, key=lambda study: study.id)]
+
+        with mirror.server(read, port, listen, known_as or ()) as server:
+            out.print(f"optuna-dashboard: http://{mirror.HOST}:{port}", soft_wrap=True)
+            _on_signals(lambda _times: sys.exit(0))
             server.serve_forever()
 
 
