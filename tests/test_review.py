@@ -722,7 +722,7 @@ def test_the_page_can_be_read_without_seeing_it(pages: dict[int, str]) -> None:
     assert {"header", "main", "footer", "nav", "title"} <= set(names)
     assert dict(page.tags)["html"]["lang"] == "en"
     assert all(attributes.get("scope") in ("col", "row") for name, attributes in page.tags if name == "th")
-    pictures = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    pictures = [attributes for _, attributes in page.tags if attributes.get("role") == "figure"]
     assert len(pictures) > 10
     assert all(attributes["aria-label"] for attributes in pictures)
 
