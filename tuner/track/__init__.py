@@ -245,7 +245,7 @@ class Forwarder:
         self._alone.close()
 
     def forward(self, name: str | None = None, *, stop: Callable[[], bool] = _never) -> int:
-        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial.
+        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial and worker.
 
         What another process forwards at this time is left to it. Raises `Unreachable`; the next call goes on from there.
         """
@@ -278,11 +278,11 @@ class Forwarder:
         line = {stage.id: stage for stage in (study, *stages)}
         self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
         shown = sum(self._follow(stage, stop) for stage in line.values())
-        if (study.id, PARENT) not in self._aside and not stop():
+        if (study.id, PARENT) not in self._aside:
             place = self._place(study)
             beside = Beside(place.experiment, place.parent)
             self._workers.show(study, line.values(), beside, stop)
-            if self._files is not None:
+            if self._files is not None and not stop():
                 self._files.report(study, race.result(self._store, study), beside, stop)
         return shown
 
