@@ -245,7 +245,8 @@ class Forwarder:
         self._alone.close()
 
     def forward(self, name: str | None = None, *, stop: Callable[[], bool] = _never) -> int:
-        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial and worker.
+        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial
+        and each worker.
 
         What another process forwards at this time is left to it. Raises `Unreachable`; the next call goes on from there.
         """
