@@ -40,7 +40,7 @@ def migrated(server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     for process in several:
         out, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
-        assert "tables at 0006" in out
+        assert "tables at 0007" in out
     with psycopg.connect(server) as connection:
         assert connection.execute(MLFLOW_TABLES).fetchone()[0] > 20  # type: ignore[index]
     return server
@@ -179,7 +179,7 @@ def test_a_killed_worker_is_replaced_and_mlflow_beside_the_tables_has_everything
         assert process.returncode == 0, said
     assert json.loads(tuner(folder, "status", "small", "--json", TUNER_DB=migrated).stdout)["not_yet_in_mlflow"] == 0
     with psycopg.connect(migrated) as connection:
-        runs = connection.execute("SELECT name, status FROM mlflow.runs WHERE lifecycle_stage = 'active'").fetchall()
+        runs = connection.execute("SELECT name, status FROM mlflow.runs WHERE name NOT LIKE 'worker %'").fetchall()
     assert sorted(runs) == [("small", "FINISHED"), *((f"trial {n}", "FINISHED") for n in range(2))]
 
 

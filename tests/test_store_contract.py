@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from tests.conftest import study_spec
 from tuner.errors import BadInput, LostLease, StudyChanged, UnknownStudy
 from tuner.spec import StudySpec
-from tuner.store import HEAD, VERSION_TABLE, Claim, Plan, Progress, Row, Stage, Store, Study, Worker, address, metadata
+from tuner.store import HEAD, VERSION_TABLE, Claim, Plan, Progress, Row, Sample, Stage, Store, Study, Worker, address, metadata
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, State
 
 TTL = 30.0
@@ -324,6 +324,25 @@ def test_the_conditions_of_a_trial_are_those_of_who_trained_it_last(store: Store
     assert store.conditions(study, by_b) is None
 
 
+def test_how_busy_workers_are_is_kept_for_a_day_and_as_long_as_the_study(store: Store, study: Study) -> None:
+    busy, idle = {"cpu_utilization_percentage": 99.5, "gpu_0_utilization_percentage": 7.0}, {"cpu_utilization_percentage": 0.5}
+
+    def kept(after: float = 0.0, limit: int = 9) -> list[Sample]:
+        return store.samples(study, after=after, limit=limit)
+
+    store.sample(study, "b", idle, now=1020.0)
+    store.sample(study, "b", idle, now=1000.0)
+    store.sample(study, "a", busy, now=1000.0)
+    store.sample(study, "a", idle, now=1000.0)
+    assert kept() == [Sample("a", 1000.0, busy), Sample("b", 1000.0, idle), Sample("b", 1020.0, idle)]
+    assert (kept(after=1000.0), kept(limit=1)) == ([Sample("b", 1020.0, idle)], [Sample("a", 1000.0, busy)])
+    store.sample(study, "c", busy, now=1010.0 + 86_400)
+    assert [sample.worker for sample in kept()] == ["b", "c"]
+    store.delete(study)
+    store.sample(study, "c", busy, now=1010.0 + 86_400)
+    assert kept() == []
+
+
 def test_workers_are_seen_with_what_they_hold_until_they_are_forgotten(store: Store, study: Study) -> None:
     store.enlist(Worker("a", "host", 1, 2.0, "gpu 0"), now=1000.0)
     store.enlist(Worker("b", "host", 3, 4.0), now=1000.0)
@@ -428,13 +447,14 @@ def test_a_forgotten_view_begins_anew(store: Store, study: Study) -> None:
     store.propose(taken, {"width": 4}, {})
     store.refer("mlflow", study, "7")
     store.shown("mlflow", study, [(store.trials(study)[0], "run")])
-    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("7", (0, ""))
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("7", (0, "", 0))
     store.stand("mlflow", study, ended=1)
+    store.stand("mlflow", study, sampled=60)
     store.stand("mlflow", study, report="4/12")
     store.refer("mlflow", study, "8")
-    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("8", (1, "4/12"))
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == ("8", (1, "4/12", 60))
     store.forget("mlflow", study)
-    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == (None, (0, ""))
+    assert (store.reference("mlflow", study), store.standing("mlflow", study)) == (None, (0, "", 0))
     assert store.behind("mlflow", study)[0].reference is None
 
 

@@ -489,6 +489,40 @@ def test_more_epochs_and_parameters_than_fit_in_one_call_arrive(
     assert [step for step, _, _ in mlflow.curve(run, "val_loss")] == list(range(1, 901))
 
 
+def test_how_busy_each_worker_was_is_a_run_of_system_metrics_below_the_study(
+    tables: Store, study: Study, forwarder: Forwarder, mlflow: Mlflow, uri: str
+) -> None:
+    def shown(worker: str) -> Any:
+        (found,) = [run for run in mlflow.runs(study) if run.info.run_name == f"worker {worker}"]
+        return found
+
+    for second in (10, 30):
+        tables.sample(study, "a", {"cpu_utilization_percentage": 1.5 * second}, now=1000.0 + second)
+        tables.sample(study, "o'b", {"gpu_1_utilization_percentage": 7.0}, now=1000.0 + second)
+    forwarder.forward(study.name)
+    run, other = shown("a"), shown("o'b")
+    assert mlflow.curve(run, "system/cpu_utilization_percentage") == [(10, 1_010_000, 15.0), (30, 1_030_000, 45.0)]
+    assert (run.info.start_time, run.info.end_time, run.info.status) == (1_010_000, 1_030_000, "FINISHED")
+    assert list(other.data.metrics) == ["system/gpu_1_utilization_percentage"]
+    (parent,) = [one for one in mlflow.runs(study) if one.info.run_name == study.name]
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+    before = mlflow.everything(study)
+    forwarder.forward(study.name)
+    Forwarder(tables, uri).forward(study.name)
+    forwarder.rebuild(study)
+    assert mlflow.everything(study) == before
+
+    mlflow.client.delete_run(run.info.run_id)
+    tables.sample(study, "a", {"cpu_utilization_percentage": 9.0}, now=1050.0)
+    tables.sample(study, "o'b", {"gpu_1_utilization_percentage": 8.0}, now=1045.0)
+    forwarder.forward(study.name)
+    tables.sample(study, "o'b", {"gpu_1_utilization_percentage": 9.0}, now=1049.0)  # committed later than the other's 1050
+    forwarder.forward(study.name)
+    assert [step for step, *_ in mlflow.curve(shown("a"), "system/cpu_utilization_percentage")] == [10, 30, 50]
+    assert [step for step, *_ in mlflow.curve(shown("o'b"), "system/gpu_1_utilization_percentage")] == [10, 30, 45, 49]
+
+
 # Once and only once ------------------------------------------------------------
 
 

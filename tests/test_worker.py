@@ -242,6 +242,9 @@ def test_a_cancelled_study_ends_its_child_whatever_it_does(tables: Store, tmp_pa
     hanging.ttl = 1.0
     hanging.work(lambda: tables.cancel(study, "enough") if tables.trials(study)[0].params else None)
     assert [row.state for row in tables.trials(study)] == [State.CANCELLED] * 2
+    sample, *_ = tables.samples(study, after=0.0, limit=1)
+    assert sample.worker == hanging.worker.name
+    assert min(sample.usage["system_memory_usage_megabytes"], sample.usage["training_memory_usage_megabytes"]) > 0
 
 
 def test_a_paused_study_is_left_with_its_trials_saved(tables: Store, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from tuner import gauge
 from tuner.channel import Channel
 from tuner.store import Worker
 
@@ -101,12 +102,7 @@ def alive(worker: Worker) -> bool:
 
 def _processor_seconds(pid: int) -> float:
     """What a process and those it started have used of processors."""
-    total = 0.0
     try:
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            times = one.cpu_times()
-            total += times.user + times.system
+        return gauge.used(pid).seconds
     except psutil.NoSuchProcess:
         return math.inf  # something has just ended: that is work
-    return total

@@ -51,7 +51,8 @@ from typing import cast
 
 from tuner import failpoints, provenance, race
 from tuner.channel import Report, Start, Verdict
-from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
+from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost, LostLease
+from tuner.gauge import Gauge
 from tuner.process import Child, alive, here
 from tuner.search import Search
 from tuner.spec.aims import amounts, violated
@@ -62,6 +63,7 @@ TTL = 30.0  # seconds that a lease lasts
 RENEWALS = 3  # within them
 MARGIN = 1 / 6  # of them is left when a worker that could not renew gives up by itself
 RETRY = 0.5  # seconds between two tries to reach a database that is away
+SAMPLE = 20.0  # seconds, at least, between two samples of how busy the host is
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
 STALL = 600.0  # seconds without a report and without work after which a child is killed
 MAX_CRASHES = 3
@@ -81,11 +83,13 @@ class Supervisor:
 
     def __init__(self, store: Store, study: Study, home: Path, roots: list[Path], environment: dict[str, str]) -> None:
         self._store = cast("Store", Insistent(store, self._wait_for_database))
+        self._asked_once = store  # for what nothing shall wait for
         self._study = study
         self._home = home
         self.worker = here()
         self._roots = [str(root) for root in roots]
         self._environment = environment
+        self._gauge, self._sampled = Gauge(environment), -math.inf
         self._search = Search(study.spec)
         self._claims: dict[int, Claim] = {}
         self._ready: list[Trial] = []  # claimed and proposed while the child trains, not yet with it
@@ -195,6 +199,7 @@ class Supervisor:
         """One life of a child."""
         log_file = self._home / "logs" / f"{self.worker.name}.log"
         child = Child(self.command, log_file, self._environment)
+        self._gauge.watch(child.process.pid)
         try:
             spec, folder = self._study.spec.model_dump_json(), str(self._home / self._folder)
             child.channel.send(Start(spec, self._roots, folder, failpoints.inherited(), self._study.facts.get("full")))
@@ -481,12 +486,21 @@ class Supervisor:
             self._unsure = False
             self._store.disown(self.worker.name, self._claims.values())
         self._store.enlist(self.worker)
+        if began - self._sampled >= SAMPLE:
+            self._sampled = began
+            self._sample()
         self._look_at_study()
         for claim in lost:
             del self._claims[claim.number]
         self._ready = [trial for trial in self._ready if trial.number in self._claims]
         if lost and not self._claims:
             raise Relinquished
+
+    def _sample(self) -> None:
+        try:
+            self._asked_once.sample(self._study, self.worker.name, self._gauge.read())
+        except DatabaseLost as error:
+            log.debug("a sample is left out: %s", error)  # people look at it, nothing depends on it
 
     def _look_at_study(self) -> None:
         study = self._store.again(self._study)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tuner.spec import StudySpec, restore
 from tuner.trial import Checkpoint, Epoch, Failure, Outcome, Params, State
 
-HEAD = "0006"
+HEAD = "0007"
 VERSION_TABLE = "tuner_alembic_version"
 PARENT = -1  # the number under which a view keeps its own record of a study
 SILENT = 45.0  # seconds after which a worker that was not seen has lost its leases
@@ -101,6 +101,16 @@ conditions_table = sa.Table(
     sa.Column("study_id", sa.Integer, sa.ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("worker", sa.String(64), primary_key=True),
     sa.Column("said", sa.Text, nullable=False),
+)
+
+sample_table = sa.Table(
+    "sample",
+    metadata,
+    sa.Column("study_id", sa.Integer, sa.ForeignKey("study.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", sa.Float, primary_key=True),
+    sa.Column("worker", sa.String(64), primary_key=True),
+    sa.Column("usage", sa.Text, nullable=False),
+    sa.Index("sample_by_time", "at"),
 )
 
 view_table = sa.Table(
@@ -254,6 +264,14 @@ class Sighting:
     def silent(self) -> bool:
         """Whether it has been unseen for so long that it has lost its leases."""
         return self.silence > SILENT
+
+
+class Sample(NamedTuple):
+    """How busy a worker was at a time (seconds since 1970), by what is used (`tuner.gauge`)."""
+
+    worker: str
+    at: float
+    usage: Mapping[str, float]
 
 
 @dataclass(frozen=True)

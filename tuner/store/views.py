@@ -56,17 +56,21 @@ class Views(Database):
         with self._write() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=key, set_={"reference": reference}))
 
-    def standing(self, view: str, study: Study) -> tuple[int, str]:
-        """Of how many ended trials the view has shown the progress, and what its report is of (`stand`); 0 and "" before."""
+    def standing(self, view: str, study: Study) -> tuple[int, str, int]:
+        """Of how many ended trials the view has shown the progress, what its report is of, and to which second after the launch
+        it has shown samples (`stand`); 0, "" and 0 before.
+        """
         v = view_table.c
-        query = sa.select(v.epoch, v.state).where(v.view == view, v.study_id == study.id, v.number == PARENT)
+        query = sa.select(v.epoch, v.state, v.fence).where(v.view == view, v.study_id == study.id, v.number == PARENT)
         with self._read() as connection:
             row = connection.execute(query).first()
-        return (row.epoch, row.state) if row is not None else (0, "")
+        return (row.epoch, row.state, row.fence) if row is not None else (0, "", 0)
 
-    def stand(self, view: str, study: Study, *, ended: int | None = None, report: str | None = None) -> None:
-        """Note the one or the other of a study under which the view keeps something (`refer`)."""
-        v, values = view_table.c, {"epoch": ended, "state": report}
+    def stand(
+        self, view: str, study: Study, *, ended: int | None = None, report: str | None = None, sampled: int | None = None
+    ) -> None:
+        """Note some of it, of a study under which the view keeps something (`refer`)."""
+        v, values = view_table.c, {"epoch": ended, "state": report, "fence": sampled}
         mine = view_table.update().where(v.view == view, v.study_id == study.id, v.number == PARENT)
         with self._write() as connection:
             connection.execute(mine.values({name: value for name, value in values.items() if value is not None}))

@@ -1,15 +1,28 @@
-"""Workers: who is there, when it was last seen, what it holds, and under what conditions it trained."""
+"""Workers: who is there, when it was last seen, what it holds, under what conditions it trained, and how busy it was."""
 
 import json
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
 from tuner.provenance import Conditions
 from tuner.store.database import Database
-from tuner.store.tables import Row, Sighting, Stage, Study, Worker, conditions_table, study_table, trial_table, worker_table
+from tuner.store.tables import (
+    Row,
+    Sample,
+    Sighting,
+    Stage,
+    Study,
+    Worker,
+    conditions_table,
+    sample_table,
+    study_table,
+    trial_table,
+    worker_table,
+)
 from tuner.trial import State
 
-FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off
+FORGOTTEN = 86_400.0  # seconds after which a worker that is not seen any more is struck off, and samples go
 
 _worker = [worker_table.c[name] for name in ("name", "host", "pid", "process_started", "device", "message", "engine")]
 
@@ -39,6 +52,22 @@ class Workers(Database):
         with self._read() as connection:
             said = connection.scalar(sa.select(c.said).where(c.study_id == study.id, c.worker == row.owner))
         return None if said is None else json.loads(said)
+
+    def sample(self, study: Study, worker: str, usage: Mapping[str, float], *, now: float | None = None) -> None:
+        """Write down how busy a worker on a study is, if that is still there; what anybody wrote more than a day ago goes."""
+        s, at = study_table.c, self._at(now)
+        mine = sa.select(s.id, at, sa.literal(worker), sa.literal(json.dumps(dict(usage)))).where(s.id == study.id)
+        insert = self._upsert(sample_table).from_select(["study_id", "at", "worker", "usage"], mine)
+        with self._write() as connection:
+            connection.execute(insert.on_conflict_do_nothing())
+            connection.execute(sample_table.delete().where(sample_table.c.at < at - FORGOTTEN))
+
+    def samples(self, study: Study, *, after: float, limit: int) -> list[Sample]:
+        """How busy the workers on a study were, the oldest of what was written after a time first."""
+        c = sample_table.c
+        query = sa.select(c.worker, c.at, c.usage).where(c.study_id == study.id, c.at > after).order_by(c.at, c.worker)
+        with self._read() as connection:
+            return [Sample(row.worker, row.at, json.loads(row.usage)) for row in connection.execute(query.limit(limit))]
 
     def strike_off(self, *, now: float | None = None) -> None:
         """Forget the workers that have not been seen for a day and hold nothing."""

@@ -17,7 +17,8 @@ The tag `tuner.study` says of which launch of a study an experiment or a run is;
 
 The run of a study carries its file, where it was launched (the tags `version.…`, `commit`, `machine`, `data.sha256`), what its
 trials have come to as curves (`counters`), and once its search, and then its race, has ended the report with its plots (`files`).
-The experiment has a view of the trials, with table and charts, in the menu of its page (`prepared`).
+The experiment has a view of the trials, with table and charts, in the menu of its page (`prepared`). How busy its workers were is
+in runs of their own (`workers`).
 
 Metrics carry the time and the epoch under which they were committed, so that what is sent twice is there once. An infinite metric
 is sent as NaN with the tag `infinite`, because MLflow would read it back as 1.8e308. Longer texts than MLflow takes are cut.
@@ -52,8 +53,9 @@ from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
 from tuner.toml import study_file
 from tuner.track import account, counters, prepared
-from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Door, Found, Point, Refused, Unreachable, sqlite_file
-from tuner.track.files import Beside, Files
+from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Beside, Door, Found, Point, Refused, Unreachable, sqlite_file
+from tuner.track.files import Files
+from tuner.track.workers import Workers
 from tuner.trial import Epoch, State
 
 ENVIRONMENT: Mapping[str, str] = {
@@ -232,6 +234,7 @@ class Forwarder:
         self._view = view(store, uri)
         self._door = Door(uri)
         self._files = Files(store, self._door, uri, self._view, home) if home is not None else None
+        self._workers = Workers(store, self._door, self._view)
         self._places: dict[int, Place] = {}
         self._before: dict[int, Study] = {}  # the study or stage that a stage follows, by the id of the stage
         self._aside: set[tuple[int, int]] = set()
@@ -242,7 +245,8 @@ class Forwarder:
         self._alone.close()
 
     def forward(self, name: str | None = None, *, stop: Callable[[], bool] = _never) -> int:
-        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial.
+        """Show what is new in one study, or in all; returns how many trials had news. `stop` is asked before each trial
+        and each worker.
 
         What another process forwards at this time is left to it. Raises `Unreachable`; the next call goes on from there.
         """
@@ -258,6 +262,7 @@ class Forwarder:
         stages = [study, *self._store.stages(study)]
         if self._files is not None:
             self._files.forget(stages)
+        self._workers.forget()
         for stage in stages:
             self._store.forget(self._view, stage)
             self._places.pop(stage.id, None)
@@ -274,9 +279,12 @@ class Forwarder:
         line = {stage.id: stage for stage in (study, *stages)}
         self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
         shown = sum(self._follow(stage, stop) for stage in line.values())
-        if self._files is not None and (study.id, PARENT) not in self._aside and not stop():
+        if (study.id, PARENT) not in self._aside:
             place = self._place(study)
-            self._files.report(study, race.result(self._store, study), Beside(place.experiment, place.parent), stop)
+            beside = Beside(place.experiment, place.parent)
+            self._workers.show(study, line.values(), beside, stop)
+            if self._files is not None and not stop():
+                self._files.report(study, race.result(self._store, study), beside, stop)
         return shown
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:
@@ -447,7 +455,7 @@ class Forwarder:
         for best in self._store.leaders(study, 1):
             tags["best_trial"] = str(best.number)
         raced, winner = _winner(study, found, at)
-        shown, _ = self._store.standing(self._view, study)
+        shown, _, _ = self._store.standing(self._view, study)
         points = counters.points(lifetimes, study.trials, shown, maximise=study.spec.objective.maximise)
         self._door.log(place.parent, points + winner, {}, tags | raced)
         self._store.stand(self._view, study, ended=ended)

@@ -55,6 +55,13 @@ class Found(NamedTuple):
     deleted: bool
 
 
+class Beside(NamedTuple):
+    """Where else a study's things go: to which run of which experiment."""
+
+    experiment: str
+    run: str
+
+
 class Door:
     """The calls to MLflow. What goes wrong is either `Unreachable` or `Refused`."""
 

@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,20 +13,12 @@ from typing import Any
 from tuner import race, verdict
 from tuner.race import Result
 from tuner.store import Store, Study
-from tuner.track.door import IDENTITY, Door, one_line
+from tuner.track.door import IDENTITY, Beside, Door, one_line
 from tuner.trial import Checkpoint, State
 
 LOOK = 1.0  # seconds between two looks whether to give up
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Where the files of a study go: into which run of which experiment."""
-
-    experiment: str
-    run: str
 
 
 class Files:
