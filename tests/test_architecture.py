@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,11 @@ def test_there_are_no_mocks() -> None:
         assert not re.search(r"unittest\.mock|monkeypatch|MagicMock" + "(?!\\|)", path.read_text()) or path == Path(__file__), (
             path
         )
+
+
+def test_what_is_installed_has_every_package() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [
+        file.parent.relative_to(ROOT) for top in ("tuner", "models", "optimizers") for file in (ROOT / top).rglob("__init__.py")
+    ]
+    assert sorted(told) == sorted(".".join(folder.parts) for folder in found)
