@@ -107,6 +107,10 @@ class Lanes:
         most = self.K if self._focus is None else self._most(self._focus)
         return most if self._aligned else ROUNDS * most
 
+    def _inside(self, form: Form) -> int:
+        """How many trials of a form are inside."""
+        return sum(other == form for other in self._forms.values())
+
     def _most(self, form: Form) -> int:
         """The lanes of a full pack: as many as were asked for, or fit into the cache, or into the memory."""
         if form not in self._limits:
@@ -194,7 +198,7 @@ class Lanes:
         form = self._focus
         if form is None or form in self._packs or form in self._ahead:
             return
-        inside, lanes = sum(other == form for other in self._forms.values()), self._most(form)
+        inside, lanes = self._inside(form), self._most(form)
         if inside and 2 * (inside + self._spec.budget.trials - self._taken) > lanes:
             self._ahead[form] = self._compiler.submit(self._made, form, lanes, compiled=True)
 
@@ -210,7 +214,7 @@ class Lanes:
         A smaller one takes its place when lanes would stay empty for longer than compiling takes, a larger one when there are
         trials for it.
         """
-        inside, most = sum(other == form for other in self._forms.values()), self._most(form)
+        inside, most = self._inside(form), self._most(form)
         lanes = min(most, 1 << (inside - 1).bit_length()) if dry else most
         pack = self._packs.get(form)
         if pack is not None:

@@ -379,9 +379,9 @@ class Supervisor:
             return None
         known = space.costs(params, shape, outputs)
         costs = {name: known[name] for name in space.spec.costs if name in known}
-        broken = violated(space.spec.constraints, costs)
-        message = f"{'; '.join(map(str, broken))}: {amounts(costs)}"
-        return Outcome(State.PRUNED, message=message, costs=costs) if broken else None
+        if not (broken := violated(space.spec.constraints, costs)):
+            return None
+        return Outcome(State.PRUNED, message=f"{'; '.join(map(str, broken))}: {amounts(costs)}", costs=costs)
 
     def _resume(self, row: Row, params: Params) -> Params:
         """Let the search know a trial that was begun before."""
