@@ -211,13 +211,16 @@ def test_a_released_trial_comes_first_and_is_no_crash(store: Store, study: Study
     store.release(taken)
     again, row = claim(store, study, "c")
     assert (again.number, again.fence, row.attempts, row.crashes) == (0, 2, 2, 0)
-    store.release(again, crashed=True)
-    assert claim(store, study, "c")[1].crashes == 1
+    store.release(again, crashed=1)
+    again, row = claim(store, study, "c")
+    assert row.crashes == 1
+    store.release(again, crashed=2)
+    assert claim(store, study, "c")[1].crashes == 3
 
 
 def test_a_checkpoint_forgives_the_crashes_before_it(store: Store, study: Study) -> None:
     taken, _ = claim(store, study)
-    store.release(taken, crashed=True)
+    store.release(taken, crashed=1)
     again, _ = claim(store, study)
     store.record([Progress(again, [epoch(0, 1)], checkpoint=Checkpoint(Path("x"), 1, "ab"))], TTL)
     assert store.trials(study)[0].crashes == 0
@@ -242,7 +245,7 @@ def test_who_lost_the_answer_to_an_end_may_write_it_again(store: Store, study: S
         store.record([end], TTL)
     other, _ = claim(store, study)
     for _ in range(2):
-        store.release(other, crashed=True)
+        store.release(other, crashed=1)
     rows = store.trials(study)
     assert [(row.state, row.epoch, row.crashes) for row in rows[:2]] == [(State.COMPLETE, 1, 0), (State.QUEUED, 0, 1)]
     assert [e.epoch for e in store.epochs(study)[0]] == [1]

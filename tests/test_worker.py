@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import study_spec
 from tests.paper import accuracy
+from tests.starved import count
+from tuner.cgroup import Cgroup
 from tuner.errors import ChildDied
 from tuner.store import Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
@@ -22,6 +24,12 @@ def supervisor(tables: Store, study: Study, home: Path, command: list[str] | Non
     made = Supervisor(tables, study, home, [], dict(os.environ))
     made.command = command or PAPER
     return made
+
+
+def limited(folder: Path) -> Cgroup:
+    """A folder that stands for a control group; `tests.starved` counts its kills there."""
+    (folder / "memory.max").write_text(f"{1229 * 2**20}\n")
+    return Cgroup(folder)
 
 
 def run(tables: Store, home: Path, tick: Callable[[], None] = lambda: None, **changes: Any) -> tuple[Study, list[Row]]:
@@ -219,8 +227,8 @@ def test_a_child_that_hangs_is_killed_and_its_log_says_where(tables: Store, tmp_
     spec = study_spec(enqueue=[{"width": 13}], budget=2)
     study = tables.launch(spec, 2, {})
     hanging = supervisor(tables, study, tmp_path, [sys.executable, "-m", "tests.hanging"])
-    hanging.stall = 1.0
-    hanging.work(lambda: None)
+    hanging.stall, hanging.group = 1.0, Cgroup(tmp_path)
+    hanging.work(lambda: count(tmp_path))  # the kernel kills others meanwhile
     stuck, fine = tables.trials(study)
     assert (stuck.state, stuck.failure, stuck.attempts) == (State.FAILED, Failure.CRASHED, 3)
     assert "killed, as it did nothing for 1 s" in stuck.message
@@ -281,6 +289,19 @@ def test_a_child_that_cannot_begin_ends_the_work_with_its_last_words(tables: Sto
     hopeless = supervisor(tables, study, tmp_path, [sys.executable, "-c", "import sys; sys.exit('no such engine')"])
     with pytest.raises(ChildDied, match=r"exit code 1; its last line in .*: no such engine"):
         hopeless.work(lambda: None)
+    assert tables.counts(study)[State.QUEUED] == 4
+
+
+def test_a_child_that_is_killed_for_want_of_memory_before_it_has_a_trial_says_so(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(), 4, {})
+    starving = supervisor(tables, study, tmp_path)
+    starving.group = limited(tmp_path)
+    code = f"from pathlib import Path; from tests.starved import die; die(Path({str(tmp_path)!r}))"
+    starving.command = [sys.executable, "-c", code]
+    with pytest.raises(
+        ChildDied, match=r"killed by the kernel for want of memory, limit 1,229 MiB; its last line in .*: nothing"
+    ):
+        starving.work(lambda: None)
     assert tables.counts(study)[State.QUEUED] == 4
 
 
@@ -365,3 +386,26 @@ def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tab
     rows = tables.trials(study)
     assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.CRASHED)]
     assert rows[2].attempts == 3
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_a_trial_killed_for_want_of_memory_has_one_more_try_alone_and_its_neighbours_end(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, crashes: int
+) -> None:
+    widths = [{"width": 13 if number == 2 else 4 + number} for number in range(9)]
+    study = tables.launch(study_spec(enqueue=widths, budget=9), 9, {})
+    for taken in [tables.claim(study, "a", 30.0) for _ in range(4 * crashes)]:
+        assert taken is not None
+        tables.release(taken[0], crashed=1)
+    starving = supervisor(tables, study, tmp_path, [sys.executable, "-m", "tests.starved", str(tmp_path)])
+    starving.group = limited(tmp_path)
+    starving.work(lambda: None)
+    rows = tables.trials(study)
+    assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.HOST_OUT_OF_MEMORY)]
+    assert [row.attempts for row in rows] == [2 + crashes] * 4 + [1] * 5
+    (message,) = rows[2].message.splitlines()
+    assert message.startswith(
+        "the training process of this trial alone was killed by the kernel for want of memory, limit 1,229 MiB"
+    )
+    assert starving.group.oom_kills == 2
+    assert "4 trials go on alone, as their process was killed by the kernel for want of memory" in caplog.text

@@ -6,24 +6,28 @@ import socket
 import subprocess
 import time
 import uuid
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 
 from tuner import gauge
+from tuner.cgroup import Cgroup
 from tuner.channel import Channel
 from tuner.store import Worker
 
 BUSY = 0.01  # of a core: a child that uses more works
 DUMP = 1.0  # seconds that a stalled child gets to write where it hangs
 LOG_TAIL = 4_000  # bytes of a child's log that are kept with a trial that failed
+MEBIBYTE = 2**20  # bytes
 FIRST_NAMESPACE = 4026531836  # the process namespace of a host itself; a container has one of its own
 
 
 class Child:
-    """The training process and the line to it."""
+    """The training process, in the control group of this one, and the line to it."""
 
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str], group: Cgroup) -> None:
+        self._group, self._oom_kills = group, group.oom_kills
         ours, theirs = socket.socketpair()
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -64,6 +68,18 @@ class Child:
             time.sleep(DUMP)
             self.process.kill()
 
+    @cached_property
+    def starved(self) -> str:
+        """That the kernel killed it for want of memory, and the limit; empty when it did not, or does not tell.
+
+        It is taken to have done so when the process ended by a SIGKILL of others while the group's count rose.
+        """
+        by_others = self.process.wait() == -signal.SIGKILL and not self._killed_for
+        if not by_others or self._group.oom_kills == self._oom_kills:
+            return ""
+        limit = self._group.limit
+        return "killed by the kernel for want of memory" + (f", limit {limit / MEBIBYTE:,.0f} MiB" if limit is not None else "")
+
     def tail(self) -> str:
         """The last lines of its log."""
         with self.log.open("rb") as file:
@@ -73,7 +89,7 @@ class Child:
     def last_words(self) -> str:
         """How the process ended, and the last line of its log."""
         code = self.process.wait()
-        how = self._killed_for or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
+        how = self._killed_for or self.starved or (f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
         lines = self.tail().splitlines()
         return f"{how}; its last line in {self.log}: {lines[-1].strip() if lines else 'nothing'}"
 

@@ -10,7 +10,7 @@ The states of a trial, and what moves it from one to the next (the letters retur
     A  claimed by a worker: a new fence, a lease, one attempt more
     B  trained to its last epoch
     C  hopeless at a rung; impossible, or against a constraint, by the formula of its shapes
-    D  non-finite, out of memory, an exception, a process that dies again and again (`Failure`)
+    D  non-finite, out of memory, an exception, a process that dies or is killed for want of memory again and again (`Failure`)
     E  released by a worker that stops, or claimed anew once its lease has run out
     F  the study was cancelled
 """
@@ -42,10 +42,15 @@ class State(StrEnum):
 
 
 class Failure(StrEnum):
-    """The kind of a failed trial."""
+    """The kind of a failed trial.
+
+    `OUT_OF_MEMORY` is memory, of a GPU above all, that the engine was refused; with `HOST_OUT_OF_MEMORY` the kernel killed the
+    process.
+    """
 
     NON_FINITE = "non_finite"
     OUT_OF_MEMORY = "out_of_memory"
+    HOST_OUT_OF_MEMORY = "host_out_of_memory"
     ERROR = "error"
     CRASHED = "crashed"
 

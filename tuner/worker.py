@@ -27,7 +27,8 @@ have the trials, and goes on when the database is back.
        the child, the formula of its shapes says that there is no such network, or that it breaks a constraint of the study
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
-       ended `MAX_CRASHES` processes without a checkpoint between them
+       ended `MAX_CRASHES` processes without a checkpoint between them; two of them when the kernel killed for want of memory.
+       The last one it has for itself, so that its end is not a neighbour's fault
     E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
        A dead child: release.  A dead supervisor: claimed anew by the next one
     F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
@@ -49,7 +50,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from tuner import failpoints, provenance, race
+from tuner import cgroup, failpoints, provenance, race
 from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost, LostLease
 from tuner.gauge import Gauge
@@ -67,9 +68,10 @@ SAMPLE = 20.0  # seconds, at least, between two samples of how busy the host is
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
 STALL = 600.0  # seconds without a report and without work after which a child is killed
 MAX_CRASHES = 3
+REMEDY = "it needs more memory, fewer others beside it, or a search of smaller networks"
 PREPARED = 4  # the part of a pack that is proposed ahead during one epoch
 KEPT = 2  # checkpoints of a trial: an older one for the case that the newest is damaged
-SUSPICIOUS = (Failure.ERROR, Failure.CRASHED)  # failures that may be the machine's fault
+SUSPICIOUS = (Failure.ERROR, Failure.CRASHED, Failure.HOST_OUT_OF_MEMORY)  # failures that may be the machine's fault
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class Supervisor:
         self._stillborn = 0  # children in a row that were killed before they had a trial
         self.failed_in_a_row = 0
         self.command = [sys.executable, "-m", "tuner.child"]
+        self.group = cgroup.of()
         self.stall = STALL
         self.ttl = TTL
         self.leave: Callable[[Supervisor], bool] = lambda _supervisor: False  # asked before a verdict: shall others go first?
@@ -198,7 +201,7 @@ class Supervisor:
     def _attend(self, tick: Callable[[], None]) -> None:
         """One life of a child."""
         log_file = self._home / "logs" / f"{self.worker.name}.log"
-        child = Child(self.command, log_file, self._environment)
+        child = Child(self.command, log_file, self._environment, self.group)
         self._gauge.watch(child.process.pid)
         try:
             spec, folder = self._study.spec.model_dump_json(), str(self._home / self._folder)
@@ -266,7 +269,7 @@ class Supervisor:
         self._claims.clear()
         self._ready.clear()
 
-    def _release(self, claim: Claim, *, crashed: bool = False) -> None:
+    def _release(self, claim: Claim, *, crashed: int = 0) -> None:
         try:
             self._store.release(claim, crashed=crashed)
         except LostLease:
@@ -284,7 +287,8 @@ class Supervisor:
     def _mourn(self, child: Child) -> None:
         """The child is dead: its trials go back to the queue, or end when they keep killing.
 
-        One that was killed before it had a trial gets a successor; one that gave up by itself would only do so again.
+        After a kill for want of memory each has one more try, alone. A child that was killed before it had a trial gets a
+        successor; one that gave up by itself would only do so again.
         """
         words = child.last_words()
         untouched = {trial.number: self._claims[trial.number] for trial in self._ready}
@@ -296,13 +300,15 @@ class Supervisor:
         mine = {
             Claim(self._study.id, row.number, row.fence): row for row in self._store.trials(self._study, states=[State.RUNNING])
         }
+        if (starved := child.starved) and len(inside) > 1:
+            log.warning(
+                "%d trials go on alone, as their process was %s; fewer lanes (train.lanes) need less", len(inside), starved
+            )
         for claim in [claim for claim in inside if claim in mine]:
             if mine[claim].crashes + 1 >= MAX_CRASHES:
-                message = f"the training process died {MAX_CRASHES} times in a row without reaching a checkpoint: {words}"
-                outcome = Outcome(State.FAILED, failure=Failure.CRASHED, message=message, log=child.tail())
-                self._write([Progress(claim, outcome=outcome)])
+                self._write([Progress(claim, outcome=_died(child))])
             else:
-                self._release(claim, crashed=True)
+                self._release(claim, crashed=MAX_CRASHES - 1 - mine[claim].crashes if starved else 1)
         self._claims = untouched
 
     # Trials in ------------------------------------------------------------
@@ -540,6 +546,15 @@ def _show(tick: Callable[[], None]) -> None:
 
 def _failed(failed: Failed, tail: str) -> Outcome:
     return Outcome(State.FAILED, failure=failed.kind, message=failed.message, log=tail)
+
+
+def _died(child: Child) -> Outcome:
+    """The end of a trial that had ended enough processes, the last of them alone."""
+    if child.starved:
+        kind, how = Failure.HOST_OUT_OF_MEMORY, f"of this trial alone was {child.starved}: {REMEDY}"
+    else:
+        kind, how = Failure.CRASHED, f"died again and again without reaching a checkpoint: {child.last_words()}"
+    return Outcome(State.FAILED, failure=kind, message=f"the training process {how}", log=child.tail())
 
 
 def _finite(value: float) -> bool:

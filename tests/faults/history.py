@@ -76,7 +76,7 @@ class Witness(Store):
         with self._told("record", items[0].claim.study_id if items else None, trials=trials):
             super().record(items, ttl, now=now)
 
-    def release(self, claim: Claim, *, crashed: bool = False) -> None:
+    def release(self, claim: Claim, *, crashed: int = 0) -> None:
         with self._told("release", claim.study_id, trials=[_trial(claim)]):
             super().release(claim, crashed=crashed)
 

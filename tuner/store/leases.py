@@ -73,10 +73,10 @@ class Leases(Database):
             reach(f"{what}.written")
         reach(f"{what}.committed")
 
-    def release(self, claim: Claim, *, crashed: bool = False) -> None:
-        """Give a trial back unfinished, to be claimed again at once. Raises `LostLease`."""
+    def release(self, claim: Claim, *, crashed: int = 0) -> None:
+        """Give a trial back unfinished, to be claimed again at once; `crashed` so many times more. Raises `LostLease`."""
         with self._write() as connection:
-            self._guarded(connection, claim, {"state": State.QUEUED, "owner": None, "ttl": None, "crashed": int(crashed)})
+            self._guarded(connection, claim, {"state": State.QUEUED, "owner": None, "ttl": None, "crashed": crashed})
             reach("release.written")
         reach("release.committed")
 
