@@ -64,6 +64,15 @@ def serve(url: str, pace: str) -> None:
     supervisor.work(lambda: None)
 
 
+def feed(url: str, group: str, share: str) -> None:
+    """A supervisor in a control group, on a study that is launched, whose trials use so many bytes each."""
+    (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
+    tables = Witness(url, Path("history"))
+    supervisor = Supervisor(tables, tables.study("small"), Path.cwd(), [], dict(os.environ))
+    supervisor.command = [sys.executable, "-m", "tests.hungry", share]
+    supervisor.work(lambda: None)
+
+
 def save(number: str) -> None:
     """Write checkpoints of a trial, one an epoch."""
     for epoch in range(1, 4):
@@ -83,4 +92,4 @@ def write(name: str) -> None:
         tables.record([Progress(claim, [epoch], outcome=Outcome(State.COMPLETE, value=0.5))], TTL)
 
 
-OCCUPATIONS: dict[str, Callable[..., None]] = {"work": work, "serve": serve, "save": save, "write": write}
+OCCUPATIONS: dict[str, Callable[..., None]] = {"work": work, "serve": serve, "feed": feed, "save": save, "write": write}
