@@ -7,6 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
+from optimizers.contract import Moments
 from optimizers.interval import FRACTION, POSITIVE
 
 
@@ -21,6 +22,7 @@ class Adadelta(Rule):
     row = OPTIMIZERS["adadelta"]
     allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean_square": 0.0, "mean_square_step": 0.0}
+    remembers = "vs"
 
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, ε is `epsilon`, α is `learning_rate`."""
@@ -29,3 +31,8 @@ class Adadelta(Rule):
         step = ops.sqrt((mean_square_step + h.epsilon) / (mean_square + h.epsilon)) * g
         mean_square_step = mean_square_step + (1 - h.rho) * (ops.square(step) - mean_square_step)
         return x - h.learning_rate * step, (mean_square, mean_square_step)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        rest = 1 - h.rho
+        return Moments(a=h.rho, c=h.rho, d=rest, w=1.0, i=h.epsilon, e=0.0, f=h.learning_rate, r=rest)

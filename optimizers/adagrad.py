@@ -7,6 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
+from optimizers.contract import Moments
 from optimizers.interval import NON_NEGATIVE, POSITIVE
 
 
@@ -23,6 +24,7 @@ class Adagrad(Rule):
     allowed: ClassVar = {"epsilon": POSITIVE, "initial_accumulator_value": NON_NEGATIVE}
     slots: ClassVar = {"accumulator": 0.0}
     choices: ClassVar = {"epsilon_inside": (True, False)}
+    remembers = "v"
 
     def per_step(self, h):
         """What stands under the root beside G."""
@@ -35,3 +37,8 @@ class Adagrad(Rule):
         if self.epsilon_inside:
             return x - h.learning_rate * (g / ops.sqrt(total + h.inside)), (total,)
         return x - h.learning_rate * (g / (ops.sqrt(total + h.initial_accumulator_value) + h.epsilon)), (total,)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        i, e = (h.inside, 0.0) if self.epsilon_inside else (h.initial_accumulator_value, h.epsilon)
+        return Moments(c=1.0, d=1.0, q=h.learning_rate, i=i, e=e)

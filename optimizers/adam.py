@@ -7,7 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
-from optimizers.contract import unbias
+from optimizers.contract import Moments, unbias
 from optimizers.interval import FRACTION, POSITIVE
 
 
@@ -24,6 +24,7 @@ class Adam(Rule):
     allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
     choices: ClassVar = {"epsilon_hat": (False, True)}
+    remembers = "mv"
 
     def per_step(self, h):
         """Both bias corrections, moved into α and ε: α r/(1-β₁ᵏ) and ε r with r = √(1-β₂ᵏ)."""
@@ -37,3 +38,7 @@ class Adam(Rule):
         m = m + (1 - h.beta_1) * (g - m)
         v = v + (1 - h.beta_2) * (ops.square(g) - v)
         return x - h.rate * (m / (ops.sqrt(v) + h.floor)), (m, v)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        return Moments(h.beta_1, 1 - h.beta_1, h.beta_2, 1 - h.beta_2, p=h.rate, e=h.floor)

@@ -14,7 +14,10 @@ and, where weight decay has a place inside the formula, `decays_first = False`: 
 is 0 for a weight that does not decay;
 
 and, where it stores another point than the one to be evaluated ("eval_swap"), `evaluation_point` and `training_point`; its
-`update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0.
+`update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0;
+
+and, where `update` has the form of `Moments`, `remembers`, which of m and v its slots are ("s" for an m with r), and `moments`.
+Lanes that follow different methods of that form are computed together (`optimizers.several`).
 
 Letters: `K` lanes; `k` = 1, 2, ... the step; `g` gradient, `x` weight and slots, of one shape whose first axis is `K` when there
 are lanes; `h` the step's numbers: every hyper-parameter, `k`, what is carried, what `per_step` adds, each a tensor that
@@ -26,7 +29,7 @@ Hyper-parameters are stored in float64 when `keras.config.floatx()` is float64, 
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras.ops as ops
 
@@ -49,6 +52,27 @@ def shrink(x: Tensor, by: Tensor) -> Tensor:
     return ops.sign(x) * ops.maximum(ops.abs(x) - by, 0.0)
 
 
+class Moments(NamedTuple):
+    """The numbers of a step that many methods have in common: () or (K,), or plain ones.
+
+        m ← a m + b g;  v ← c v + d g²;  s = (p m + (q + w √(m + i)) g) / (√(v + i) + e);  x ← x - f s;  m ← m + r s²
+
+    A method that remembers no v has the denominator 1; w and r are Adadelta's alone, whose m is the mean of s².
+    """
+
+    a: Tensor = 0.0
+    b: Tensor = 0.0
+    c: Tensor = 0.0
+    d: Tensor = 0.0
+    p: Tensor = 0.0
+    q: Tensor = 0.0
+    w: Tensor = 0.0
+    i: Tensor = 0.0
+    e: Tensor = 1.0
+    f: Tensor = 1.0
+    r: Tensor = 0.0
+
+
 class Method:
     """What a method states, with what most of them state alike; see the module's docstring."""
 
@@ -58,6 +82,7 @@ class Method:
     carried: ClassVar[Mapping[str, float]] = {}
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     decays_first: ClassVar[bool] = True
+    remembers: ClassVar[str | None] = None
 
     lanes: int | None
 
@@ -86,6 +111,10 @@ class Method:
 
     def update(self, g: Tensor, x: Tensor, slots: tuple, h: SimpleNamespace) -> tuple[Tensor, tuple]:
         """The weight and its slots after one step, each of its own shape."""
+        raise NotImplementedError
+
+    def moments(self, h: SimpleNamespace) -> Moments:
+        """The step as `Moments`; `h` has no axes here but K, and what `per_step` adds."""
         raise NotImplementedError
 
     def evaluation_point(self, x: Tensor, slots: tuple, h: SimpleNamespace) -> Tensor:

@@ -6,6 +6,7 @@ import keras
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
+from optimizers.contract import Moments
 from optimizers.interval import UNIT
 
 
@@ -21,9 +22,14 @@ class Momentum(Rule):
     row = OPTIMIZERS["momentum"]
     allowed: ClassVar = {"momentum": UNIT}
     slots: ClassVar = {"velocity": 0.0}
+    remembers = "m"
 
     def update(self, g, x, slots, h):
         """One step; μ is `momentum`, α is `learning_rate`."""
         (v,) = slots
         v = h.momentum * v - h.learning_rate * g
         return x + v, (v,)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        return Moments(a=h.momentum, b=-h.learning_rate, p=-1.0)

@@ -7,7 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
-from optimizers.contract import unbias
+from optimizers.contract import Moments, unbias
 from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
@@ -22,6 +22,7 @@ class NadamW(Rule):
     row = OPTIMIZERS["nadamw"]
     allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE, "weight_decay": NON_NEGATIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
+    remembers = "mv"
 
     def per_step(self, h):
         """The factors of m and g, and ε; 1/√(1-β₂ᵏ) of √v̂ is in all three, α in the factors."""
@@ -39,3 +40,7 @@ class NadamW(Rule):
         m = m + (1 - h.beta_1) * (g - m)
         v = v + (1 - h.beta_2) * (ops.square(g) - v)
         return x - (h.rate_m * m + h.rate_g * g) / (ops.sqrt(v) + h.floor), (m, v)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        return Moments(h.beta_1, 1 - h.beta_1, h.beta_2, 1 - h.beta_2, p=h.rate_m, q=h.rate_g, e=h.floor)

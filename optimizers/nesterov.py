@@ -7,6 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
+from optimizers.contract import Moments
 from optimizers.interval import UNIT
 
 
@@ -31,6 +32,7 @@ class Nesterov(Rule):
     carried: ClassVar = {"ahead": 0.0, "t": 1.0}
 
     choices: ClassVar = {"schedule": ("lecture", "fista", "constant")}
+    remembers = "m"
 
     def __init__(self, learning_rate: Any = None, **options: Any) -> None:
         super().__init__(learning_rate, **({"momentum": 0.9} if options.get("schedule") == "constant" else {}) | options)
@@ -51,6 +53,10 @@ class Nesterov(Rule):
         step = h.learning_rate * g
         v = h.mu * v - step
         return x + (h.forth * v - h.rest * step), (v,)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        return Moments(a=h.mu, b=-h.learning_rate, p=-h.forth, q=h.rest * h.learning_rate)
 
     def evaluation_point(self, x, slots, h):
         """The iterate y - μ_k v."""

@@ -7,6 +7,7 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
+from optimizers.contract import Moments
 from optimizers.interval import FRACTION, POSITIVE
 
 
@@ -23,6 +24,7 @@ class RMSProp(Rule):
     allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean_square": "initial_mean_square"}
     choices: ClassVar = {"epsilon_inside": (True, False), "initial_mean_square": (0.0, 1.0)}
+    remembers = "v"
 
     def update(self, g, x, slots, h):
         """One step; ρ is `rho`, ε is `epsilon`, α is `learning_rate`."""
@@ -31,3 +33,8 @@ class RMSProp(Rule):
         if self.epsilon_inside:
             return x - h.learning_rate * (g / ops.sqrt(mean_square + h.epsilon)), (mean_square,)
         return x - h.learning_rate * (g / (ops.sqrt(mean_square) + h.epsilon)), (mean_square,)
+
+    def moments(self, h):
+        """The same, with every number of this step."""
+        i, e = (h.epsilon, 0.0) if self.epsilon_inside else (0.0, h.epsilon)
+        return Moments(c=h.rho, d=1 - h.rho, q=h.learning_rate, i=i, e=e)

@@ -3,10 +3,24 @@
 import keras
 import keras.src
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from optimizers import find, load
-from tests.optimizer_steps import MIXED, ROWS, START, applied, assert_close, assert_same, quick, random_gradients, values, weights
+from optimizers import OPTIMIZERS, find, load
+from optimizers.several import several
+from tests.optimizer_steps import (
+    MIXED,
+    MIXED_CASES,
+    ROWS,
+    START,
+    applied,
+    assert_close,
+    assert_same,
+    quick,
+    random_gradients,
+    values,
+    weights,
+)
 
 K = 3
 CONVOLUTION = np.linspace(-1.0, 1.0, 12, dtype="float32").reshape(2, 1, 2, 3)
@@ -121,3 +135,29 @@ def test_hyper_parameters_of_lanes_are_set_in_a_graph(name):
     np.testing.assert_array_equal(optimizer.learning_rate, np.array([0.1, 0.2, 0.3], "float32"))
     optimizer.learning_rate = 0.5
     np.testing.assert_array_equal(optimizer.hyper("learning_rate"), np.full(K, 0.5, "float32"))
+
+
+MIXING = tuple(name for name, row in OPTIMIZERS.items() if row.mixes)
+
+
+@pytest.mark.parametrize(
+    "names", [MIXING, ("sgd", "momentum"), ("rmsprop", "adagrad"), ("adadelta", "caffe:AdaGrad"), ("lion", "sgd")]
+)
+@pytest.mark.parametrize("common", [{}, *MIXED_CASES], ids=lambda case: next(iter(case), "plain"))
+def test_lanes_that_follow_rules_of_their_own_equal_separate_runs(names, common):
+    common = {"weight_decay": 0.0, **common}  # some rules have another default
+    rates = [find(name).learning_rate.default for name in names]
+    start = [np.stack([value * (1 + 0.1 * lane) for lane in range(len(names))]) for value in [CONVOLUTION, *START]]
+    gradients = random_gradients(6, [value.shape for value in start])
+    together = applied(several(names)(rates, lanes=len(names), chosen=range(len(names)), **common), gradients, start)
+    for lane, (name, rate) in enumerate(zip(names, rates, strict=True)):
+        apart = applied(load(name)(rate, **common), [lane_of(grads, lane) for grads in gradients], lane_of(start, lane))
+        assert_close(lane_of(together, lane), apart, 2e-6)
+
+
+def test_a_lane_that_remembers_no_squares_takes_a_gradient_whose_square_overflows():
+    names = ("sgd", "momentum", "adam", "adadelta")
+    huge = [[np.full((4, 3, 2), 1e25, "float32")]]
+    start = [np.zeros((4, 3, 2), "float32")]
+    moved = applied(several(names)([1e-20] * 4, lanes=4, chosen=range(4)), huge, start)[0]
+    np.testing.assert_allclose(moved[:2], -1e5, rtol=1e-6)
