@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
+from sklearn import datasets
 
 from tuner import data
 from tuner.data import Facts, known
@@ -309,6 +310,15 @@ def test_facts_load_only_what_the_source_needs(root):
     early, late = (set(modules) for modules in json.loads(done.stdout))
     assert not early & {"tensorflow", "keras", "sklearn", "pandas", "pyarrow", "PIL"}
     assert not late & {"tensorflow", "keras", "sklearn", "pandas", "PIL"}
+
+
+@pytest.mark.parametrize("name", [name for name, its in known.KNOWN.items() if not its.downloaded])
+def test_a_bundled_set_is_what_scikit_learn_makes_of_its_files(name):
+    options = {"scaled": False} if name == "diabetes" else {}
+    for ours, theirs in zip(
+        known.KNOWN[name].arrays(), getattr(datasets, f"load_{name}")(return_X_y=True, **options), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

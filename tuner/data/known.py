@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -43,12 +44,14 @@ def _read(known: Known) -> Rows:
     return Rows(x, Target(y.astype(np.int32).reshape(-1), known.class_names), peak=known.peak)
 
 
-def _bundled(name: str, **options: Any) -> Callable[[], Arrays]:
-    def arrays() -> Arrays:
-        import sklearn.datasets
+def _bundled(*names: str, delimiter: str | None = ",", header: int = 0) -> Callable[[], Arrays]:
+    """From scikit-learn's own files, the last column the targets; to import scikit-learn takes longer than all else here."""
 
-        x, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True, **options)
-        return x, y
+    def arrays() -> Arrays:
+        (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
+        files = (Path(package) / "datasets" / "data" / name for name in names)
+        columns = np.column_stack([np.loadtxt(file, delimiter=delimiter, skiprows=header) for file in files])
+        return columns[:, :-1], columns[:, -1]
 
     return arrays
 
@@ -73,16 +76,17 @@ def _images(name: str, rows: int, shape: tuple[int, ...], class_names: tuple[str
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_DIABETES = ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz")
 _IRIS = ("setosa", "versicolor", "virginica")
 _WINE = ("class_0", "class_1", "class_2")
 
 KNOWN = {
-    "digits": Known(Facts(1797, (8, 8, 1), 10), _DIGITS, _bundled("digits"), peak=16),
-    "breast_cancer": Known(Facts(569, (30,), 2), ("malignant", "benign"), _bundled("breast_cancer")),
-    "wine": Known(Facts(178, (13,), 3), _WINE, _bundled("wine")),
-    "iris": Known(Facts(150, (4,), 3), _IRIS, _bundled("iris")),
+    "digits": Known(Facts(1797, (8, 8, 1), 10), _DIGITS, _bundled("digits.csv.gz"), peak=16),
+    "breast_cancer": Known(Facts(569, (30,), 2), ("malignant", "benign"), _bundled("breast_cancer.csv", header=1)),
+    "wine": Known(Facts(178, (13,), 3), _WINE, _bundled("wine_data.csv", header=1)),
+    "iris": Known(Facts(150, (4,), 3), _IRIS, _bundled("iris.csv", header=1)),
     # The scaled form of scikit-learn is normalised with the statistics of all rows, test rows included.
-    "diabetes": Known(Facts(442, (10,), None), (), _bundled("diabetes", scaled=False)),
+    "diabetes": Known(Facts(442, (10,), None), (), _bundled(*_DIABETES, delimiter=None)),
     "mnist": _images("mnist", 70_000, (28, 28, 1), _DIGITS),
     "fashion_mnist": _images("fashion_mnist", 70_000, (28, 28, 1), _FASHION),
     "cifar10": _images("cifar10", 60_000, (32, 32, 3), _CIFAR10),
