@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 from tuner.errors import TunerError
@@ -16,8 +18,9 @@ def main() -> int:
     os.nice(10)
     order = json.loads(sys.stdin.readline())
     try:
-        with closing(Store(order["db"])) as store:
-            report(store, store.study(order["study"]), Path(order["folder"]))
+        # Nothing else runs in this process, so it may fork; to load Matplotlib, Plotly and Optuna anew takes as long as drawing.
+        with closing(Store(order["db"])) as store, ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+            report(store, store.study(order["study"]), Path(order["folder"]), each=pool.map)
     except TunerError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -210,10 +210,10 @@ def png(axes: Any, title: str) -> bytes:
         if isinstance(points, PathCollection) and points.get_array() is not None:
             points.set_cmap(LinearSegmentedColormap.from_list("age", [colour for _, colour in SCALE]))
     drawn, written = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight")
+    figure.savefig(drawn, format="png", dpi=120, bbox_inches="tight", pil_kwargs={"compress_level": 1})
     plt.close(figure)
     with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(256).save(written, format="png", optimize=True)
+        picture.convert("RGB").quantize(256).save(written, format="png")
     return written.getvalue()
 
 

@@ -3,8 +3,10 @@
 import html
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -41,22 +43,32 @@ RANKED = (
 )
 
 
-def report(store: Store, study: Study, folder: Path) -> Path:
-    """Write `report.html` and `plots/*.png` into the folder; returns the page's path."""
+def report(store: Store, study: Study, folder: Path, each: Callable[..., Iterable[Any]] = map) -> Path:
+    """Write `report.html` and `plots/*.png` into the folder; returns the page's path.
+
+    `each` is a `map` for the kinds of plots; one that does not wait draws them while the page is written.
+    """
     review = load(store, study)
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
-    for stale in (folder / "plots").glob("*.png"):
+    # A copy: what the review works out while the page is written might be half done when it is sent.
+    drawn = each(partial(pngs, replace(review)), KINDS)
+    target = folder / "report.html"
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text(render(review, at=store.clock()), encoding="utf-8")
+    _write(drawn, folder / "plots")
+    return target
+
+
+def _write(drawn: Iterable[Mapping[str, bytes]], folder: Path) -> None:
+    """PNG files of these names, and no others."""
+    folder.mkdir(exist_ok=True)
+    for stale in folder.glob("*.png"):
         stale.unlink()
     taken: Counter[str] = Counter()
-    for kind in KINDS:
-        for name, content in pngs(review, kind).items():
-            stem = file_name(name)
-            taken[stem.lower()] += 1
-            again = taken[stem.lower()]
-            (folder / "plots" / f"{stem}{f'-{again}' if again > 1 else ''}.png").write_bytes(content)
-    target = folder / "report.html"
-    target.write_text(render(review, at=store.clock()), encoding="utf-8")
-    return target
+    for name, content in ((name, content) for plots in drawn for name, content in plots.items()):
+        stem = file_name(name)
+        taken[stem.lower()] += 1
+        again = taken[stem.lower()]
+        (folder / f"{stem}{f'-{again}' if again > 1 else ''}.png").write_bytes(content)
 
 
 def file_name(name: str) -> str:

@@ -40,6 +40,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,7 +55,7 @@ from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_
 from tuner.toml import study_file
 from tuner.track import account, counters, prepared
 from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Beside, Door, Found, Point, Refused, Unreachable, sqlite_file
-from tuner.track.files import Files
+from tuner.track.files import Drawn, Files
 from tuner.track.workers import Workers
 from tuner.trial import Epoch, State
 
@@ -278,14 +279,19 @@ class Forwarder:
         stages = self._store.stages(study)
         line = {stage.id: stage for stage in (study, *stages)}
         self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
-        shown = sum(self._follow(stage, stop) for stage in line.values())
-        if (study.id, PARENT) not in self._aside:
-            place = self._place(study)
-            beside = Beside(place.experiment, place.parent)
-            self._workers.show(study, line.values(), beside, stop)
-            if self._files is not None and not stop():
-                self._files.report(study, race.result(self._store, study), beside, stop)
+        with self._drawn(study) as drawn:
+            shown = sum(self._follow(stage, stop) for stage in line.values())
+            if (study.id, PARENT) not in self._aside:
+                place = self._place(study)
+                beside = Beside(place.experiment, place.parent)
+                self._workers.show(study, line.values(), beside, stop)
+                if drawn is not None and self._files is not None and not stop():
+                    self._files.report(drawn, beside, stop)
         return shown
+
+    def _drawn(self, study: Study) -> AbstractContextManager[Drawn | None]:
+        """The report of a study that has ended, which is drawn while its last trials are shown."""
+        return nullcontext() if self._files is None else self._files.drawn(study, race.result(self._store, study))
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:
         behind = self._store.behind(self._view, study, MAX_TRIALS)

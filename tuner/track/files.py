@@ -4,11 +4,12 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any
 
 from tuner import race, verdict
 from tuner.race import Result
@@ -33,22 +34,29 @@ class Files:
         ids = {stage.id for stage in stages}
         self._tried = {(where, what) for where, what in self._tried if where not in ids}
 
-    def report(self, study: Study, found: Result | None, beside: Beside, stop: Callable[[], bool]) -> None:
-        """Store the report of a search that has ended, and once more when its race is over."""
+    @contextmanager
+    def drawn(self, study: Study, found: Result | None) -> Iterator["Drawn | None"]:
+        """The report of a search that has ended, and once more when its race is over, being drawn; None when that is done."""
         counts = self._store.counts(study)
         told = f"{study.trials}/{found.stage}" if found is not None and found.over else f"{study.trials}"
         if counts[State.QUEUED] + counts[State.RUNNING] or (study.id, told) in self._tried:
-            return
-        if self._store.standing(self._view, study)[1] != told and self._draw(study, beside, stop):
-            self._store.stand(self._view, study, report=told)
-        self._tried.add((study.id, told))
+            yield None
+        elif self._store.standing(self._view, study)[1] == told:
+            self._tried.add((study.id, told))
+            yield None
+        else:
+            with TemporaryDirectory() as folder:
+                db = self._store.url.render_as_string(hide_password=False)
+                order = {"db": db, "study": study.name, "folder": folder}
+                with self._making("tuner.review", order) as making:
+                    yield Drawn(study, told, Path(folder), making)
 
-    def _draw(self, study: Study, beside: Beside, stop: Callable[[], bool]) -> bool:
-        with TemporaryDirectory() as folder:
-            db = self._store.url.render_as_string(hide_password=False)
-            order = {"db": db, "study": study.name, "folder": folder}
-            made = self._made(study, "its report is not stored", "tuner.review", order, stop)
-            return made and self._door.upload(beside.run, Path(folder))
+    def report(self, drawn: "Drawn", beside: Beside, stop: Callable[[], bool]) -> None:
+        """Store a report beside a run once it is drawn."""
+        made = self._made(drawn.making, drawn.study, "its report is not stored", stop)
+        if made and self._door.upload(beside.run, drawn.folder):
+            self._store.stand(self._view, drawn.study, report=drawn.told)
+        self._tried.add((drawn.study.id, drawn.told))
 
     def crown(self, study: Study, first: Study, trial: int, beside: Beside, stop: Callable[[], bool]) -> None:
         """Log and register the winner `trial` of the study `first`, which was scored in the stage `study`."""
@@ -61,8 +69,8 @@ class Files:
         if kept and kept.path.exists():
             name = "".join("_" if character in "/:" else character for character in study.name)
             if not self._door.registered(name, "sha256", kept.sha256):
-                order = self._order(first, trial, kept, name, beside)
-                self._made(study, "its winner is not registered", "tuner.track.champion", order, stop)
+                with self._making("tuner.track.champion", self._order(first, trial, kept, name, beside)) as making:
+                    self._made(making, study, "its winner is not registered", stop)
         self._tried.add((study.id, "model"))
 
     def _order(self, first: Study, trial: int, kept: Checkpoint, name: str, beside: Beside) -> dict[str, Any]:
@@ -71,20 +79,47 @@ class Files:
         order = {"file": str(kept.path), "epoch": kept.epoch, "sha256": kept.sha256, "mlflow": self._uri, "name": name}
         return order | {"experiment": beside.experiment, "run": beside.run, "tags": tags, "told": told}
 
-    def _made(self, study: Study, failing: str, module: str, order: Mapping[str, Any], stop: Callable[[], bool]) -> bool:
-        """Let a module carry out an order, which may hold passwords; whether it did, `failing` is what is told if not."""
-        with TemporaryDirectory() as folder, (Path(folder) / "said").open("w+") as said:
+    @contextmanager
+    def _making(self, module: str, order: Mapping[str, Any]) -> Iterator["Making"]:
+        """Let a module carry out an order, which may hold passwords; what it has not done in the end it does not do."""
+        with TemporaryFile("w+") as said:
             command = [sys.executable, "-m", module]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True)
-            assert process.stdin is not None
-            with process.stdin:
-                process.stdin.write(json.dumps(order) + "\n")
-            _wait(process, stop)
-            said.seek(0)
-            words = (said.read().strip().splitlines() or ["it ended without a word"])[-1]
-        if process.returncode:
+            try:
+                assert process.stdin is not None
+                with process.stdin:
+                    process.stdin.write(json.dumps(order) + "\n")
+                yield Making(process, said)
+            finally:
+                process.kill()
+                process.wait()
+
+    def _made(self, making: "Making", study: Study, failing: str, stop: Callable[[], bool]) -> bool:
+        """Whether an order was carried out, once it is known; `failing` is what is told if not."""
+        _wait(making.process, stop)
+        if making.process.returncode:
+            making.said.seek(0)
+            words = (making.said.read().strip().splitlines() or ["it ended without a word"])[-1]
             logger.warning("study %s: %s: %s", study.name, failing, one_line(words, self._uri))
-        return process.returncode == 0
+        return making.process.returncode == 0
+
+
+@dataclass(frozen=True)
+class Making:
+    """A module at work, and the file of what it says."""
+
+    process: "subprocess.Popen[str]"
+    said: IO[str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A report on its way into a folder, and what `Store.stand` notes once it is stored."""
+
+    study: Study
+    told: str
+    folder: Path
+    making: Making
 
 
 def _wait(process: "subprocess.Popen[str]", stop: Callable[[], bool]) -> None:
