@@ -63,6 +63,7 @@ class Lanes:
         self._saved: dict[int, Checkpoint] = {}
         self._weights: dict[int, int] = {}
         self._focus: Form | None = None
+        self._first: int | None = None
         self._served = self._taken = 0
         self._busy = self._seats = 0
 
@@ -83,7 +84,7 @@ class Lanes:
 
     @property
     def like(self) -> int | None:
-        """A trial of the form in focus, unless another form has its turn."""
+        """The trial that decided on the form in focus, also when it has left; None when another form has its turn."""
         return self._wanted()[1]
 
     @property
@@ -94,18 +95,19 @@ class Lanes:
 
     def _wanted(self) -> tuple[int, int | None]:
         inside = Counter(self._forms.values())
-        if self._focus is not None and inside[self._focus] and self._served < self._quota:
-            mine = next(number for number, form in self._forms.items() if form == self._focus)
+        if self._focus is not None and self._served < self._quota:
             full = any(2 * count > self._most(form) for form, count in inside.items() if form != self._focus)
             missing = max(0, self._most(self._focus) - inside[self._focus])
-            return 0 if full else min(missing, self._quota - self._served), mine
+            return 0 if full else min(missing, self._quota - self._served), self._first
         return int(len(self._forms) <= (PARKED - 1) * self.K), None
 
     @property
     def _quota(self) -> int:
-        """How many trials of the form in focus are taken in before another has its turn."""
-        most = self.K if self._focus is None else self._most(self._focus)
-        return most if self._aligned else ROUNDS * most
+        """How many trials of the form in focus are taken in before another has its turn: as many of each.
+
+        Forms of wide networks, whose packs are small, would else be tried less often than a sampler means to.
+        """
+        return self.K if self._aligned else ROUNDS * self.K
 
     def _inside(self, form: Form) -> int:
         """How many trials of a form are inside."""
@@ -130,7 +132,7 @@ class Lanes:
         if trial.checkpoint is not None:
             checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
         if self._wanted()[1] is None:
-            self._focus, self._served = form, 0
+            self._focus, self._served, self._first = form, 0, trial.number
         self._served, self._taken = self._served + 1, self._taken + 1
         self._forms[trial.number], self._weights[trial.number] = form, self._count(trial.params)
         if trial.checkpoint is not None:
