@@ -89,4 +89,4 @@ def _read(checkpoint: Checkpoint, number: int) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots, full: Paper(study, full))
+    child.serve(int(sys.argv[1]), lambda study, _roots, start: Paper(study, start.full))

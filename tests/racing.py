@@ -39,4 +39,4 @@ class Racing(Paper):
 
 
 if __name__ == "__main__":
-    child.serve(int(sys.argv[1]), lambda study, _roots, full: Racing(study, full))
+    child.serve(int(sys.argv[1]), lambda study, _roots, start: Racing(study, start.full))

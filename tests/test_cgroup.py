@@ -1,11 +1,13 @@
 """Control groups in folders with the files that kernels write."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tuner import cgroup
 from tuner.cgroup import Cgroup
+from tuner.process import processors as processors_of
 
 EVENTS = "low 0\nhigh 0\nmax 512\noom 2\noom_kill 2\noom_group_kill 0\n"
 CONTROL = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"
@@ -87,3 +89,29 @@ def test_a_process_without_groups_is_in_none_that_says_anything(tmp_path: Path) 
     (tmp_path / "cgroup").write_text("0::/\n")
     (tmp_path / "mountinfo").write_text("31 23 0:28 / / rw,relatime - ext4 /dev/vda rw\n")
     assert (cgroup.of(tmp_path).oom_kills, cgroup.of(tmp_path).limit) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "processors"),
+    [
+        ({"cpu_max": "150000 100000\n"}, {"cpu_max": "max 100000\n"}, 1.5),
+        ({"cpu_max": "max 100000\n"}, {"cpu_max": "400000 200000\n"}, 2.0),
+        ({"cpu_max": "max 100000\n"}, {"cpu_max": "max 100000\n"}, None),
+        (
+            {"cpu_cfs_quota_us": "50000\n", "cpu_cfs_period_us": "100000\n"},
+            {"cpu_cfs_quota_us": "-1\n", "cpu_cfs_period_us": "100000\n"},
+            0.5,
+        ),
+        ({}, {}, None),
+    ],
+)
+def test_the_lowest_quota_on_the_way_up_is_the_quota(
+    tmp_path: Path, own: dict[str, str], above: dict[str, str], processors: float | None
+) -> None:
+    group(tmp_path, **above)
+    assert group(tmp_path / "worker", **own).processors == processors
+
+
+def test_a_training_process_has_as_many_processors_as_it_is_told_to_use() -> None:
+    assert processors_of({"TF_NUM_INTRAOP_THREADS": "3"}) == 3
+    assert 1 <= processors_of({}) <= os.cpu_count()

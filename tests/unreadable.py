@@ -5,15 +5,16 @@ from pathlib import Path
 
 from tests.paper import Paper
 from tuner import child
+from tuner.channel import Start
 from tuner.errors import BadInput
 from tuner.spec import StudySpec
 
 
-def engine(study: StudySpec, _roots: list[Path], full: int | None) -> Paper:
+def engine(study: StudySpec, _roots: list[Path], start: Start) -> Paper:
     """Raises `BadInput` for that study."""
     if study.name == "unreadable":
         raise BadInput("data.source: gone")
-    return Paper(study, full)
+    return Paper(study, start.full)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,15 @@ from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 class Start:
     """The first line to a child: the study as JSON, where data may lie, where checkpoints go, and what `failpoints` arms.
 
-    With `full` it shall train and score the winner, with schedules that are laid out for so many epochs.
+    It has so many `processors`. With `full` it shall train and score the winner, with schedules that are laid out for so many
+    epochs.
     """
 
     spec: str
     roots: list[str]
     checkpoints: str
     failpoint: str
+    processors: int
     full: int | None = None
 
 

@@ -158,8 +158,8 @@ def _failure(number: int, error: Exception) -> Failed:
     return Failed(number, kind, f"{type(error).__name__}: {first_line[:500]}")
 
 
-Engine = Callable[[StudySpec, list[Path], int | None], Run]
-"""From a study, the folders of its data, and what `Start.full` says."""
+Engine = Callable[[StudySpec, list[Path], Start], Run]
+"""From a study, the folders of its data, and what else the supervisor says."""
 
 
 def serve(descriptor: int, engine: Engine) -> None:
@@ -171,7 +171,7 @@ def serve(descriptor: int, engine: Engine) -> None:
     failpoints.arm(start.failpoint)
     study = spec.restore(start.spec)
     try:
-        run = engine(study, [Path(root) for root in start.roots], start.full)
+        run = engine(study, [Path(root) for root in start.roots], start)
     except BadInput as error:
         inbox.exchange(Report(unusable=str(error)))
         return
@@ -179,16 +179,23 @@ def serve(descriptor: int, engine: Engine) -> None:
     Session(run, inbox, Path(start.checkpoints), study.train, winner=start.full is not None).work()
 
 
-def engine(study: StudySpec, roots: list[Path], full: int | None) -> Run:
-    """The engine for a study: lanes where its trials can have them and it does not say otherwise, else one trial at a time."""
-    if full is not None:
-        return _final(study, roots, full)
-    from tuner import data  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
+def engine(study: StudySpec, roots: list[Path], start: Start) -> Run:
+    """The engine for a study: lanes where its trials can have them and it does not say otherwise, else each in its own graph."""
+    if start.full is not None:
+        return _final(study, roots, start.full)
+    import tensorflow as tf  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
+
+    from tuner import data  # noqa: PLC0415 — the same
+    from tuner.abreast import Abreast, one_processor_each  # noqa: PLC0415 — the same
     from tuner.lanes import Lanes  # noqa: PLC0415 — the same
     from tuner.solo import Solo  # noqa: PLC0415 — the same
 
+    space = Packing(Space(study))
+    lanes, places = packing.planned(space), min(packing.abreast(space), start.processors)
+    if lanes is None and places > 1 and not tf.config.list_physical_devices("GPU"):
+        one_processor_each(places)
+        return Abreast(study, data.load(study.data, study.seed, roots), places)
     read = data.load(study.data, study.seed, roots)
-    lanes = packing.planned(Packing(Space(study)))
     return Solo(study, read) if lanes is None else Lanes(study, read, lanes)
 
 

@@ -14,7 +14,7 @@ from tuner.data import Facts, training_rows
 from tuner.dimension import Dimension
 from tuner.family import Family
 from tuner.owners import Folded, folded, short
-from tuner.packing import Packing, planned
+from tuner.packing import Packing, abreast, planned
 from tuner.space import Space
 from tuner.spec import Choice, Fixed, FloatRange, IntRange, StudySpec, chosen, has_hidden_layers, owner_of
 
@@ -46,17 +46,22 @@ def meaning(spec: StudySpec, facts: Facts, trials: int) -> dict[str, Any]:
     if told := cautions(spec):
         meaning["caution"] = "; ".join(told)
     packing = Packing(space)
-    lanes = planned(packing)
     if spec.final.finalists:
         last = "trained on train and validation" if spec.final.refit else "trained once more"
         meaning["final race"] = f"{spec.final.finalists} finalists on {spec.final.seeds} new seeds, the winner {last} and scored"
-    meaning["training"] = (
-        f"up to {lanes} trials at a time in one graph" if lanes else f"one trial at a time{_because(packing.refusal)}"
-    )
+    meaning["training"] = _training(packing)
     if low is not None and high is not None:
         meaning["smallest network"] = f"{low.parameters:,} weights, about {_bytes(low.bytes)} in training"
         meaning["largest network"] = f"{high.parameters:,} weights, about {_bytes(high.bytes)} in training"
     return meaning
+
+
+def _training(packing: Packing) -> str:
+    if lanes := planned(packing):
+        return f"up to {lanes} trials at a time in one graph"
+    if (most := abreast(packing)) > 1:
+        return f"a trial on each processor of a CPU, up to {most} at a time"
+    return f"one trial at a time{_because(packing.refusal)}"
 
 
 def _question(spec: StudySpec) -> str:

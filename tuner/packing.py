@@ -10,7 +10,8 @@ from tuner.space import Configuration, Space
 from tuner.spec import Choice, Fixed, IntRange, Parameter, values
 from tuner.trial import Params, Value
 
-CACHE, STATES = 48 * 2**20, 5  # bytes; weights, gradients and slots
+CACHE, STATES = 24 * 2**20, 5  # bytes, of which a processor has about as many; weights, gradients and slots
+ABREAST = 4  # graphs; they are traced one after the other, so that more would wait for that
 FEWEST, MOST = 4, 32  # lanes of a pack; fewer do not win back what compiling costs
 NARROW = 64  # units; networks below are padded to it: a graph of their own would cost more than the padding
 FINE = 128  # units above which there is a padding halfway between two powers of two: the work grows with the square of the width
@@ -185,6 +186,17 @@ def planned(packing: Packing) -> int | None:
     found = min(MOST, space.spec.budget.trials // 8)
     convolutional = space.network is not None and space.network.convolutional
     return None if convolutional or found < FEWEST else _power_of_two(found)
+
+
+def abreast(packing: Packing) -> int:
+    """How many trials of a study train at a time at most, each in a graph of its own, where there are processors for as many.
+
+    That is for networks whose lanes gain nothing, convolutions on a CPU; 1 when trials are to train alone.
+    """
+    space = packing.space
+    convolutional = space.network is not None and space.network.convolutional
+    wanted = convolutional and space.spec.train.lanes == "auto" and not packing.refusal
+    return max(1, min(ABREAST, space.spec.budget.trials // 8)) if wanted else 1
 
 
 def _power_of_two(most: int) -> int:

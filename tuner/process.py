@@ -1,17 +1,19 @@
 """Processes: the training child and the line to it, and who a worker is."""
 
 import math
+import os
 import signal
 import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 import psutil
 
-from tuner import gauge
+from tuner import cgroup, gauge
 from tuner.cgroup import Cgroup
 from tuner.channel import Channel
 from tuner.store import Worker
@@ -122,3 +124,14 @@ def _processor_seconds(pid: int) -> float:
         return gauge.used(pid).seconds
     except psutil.NoSuchProcess:
         return math.inf  # something has just ended: that is work
+
+
+def processors(variables: Mapping[str, str]) -> int:
+    """How many processors a training process with these variables has.
+
+    As many as TensorFlow is told to use, else all that this process may run on and its control group has time of.
+    """
+    if told := variables.get("TF_NUM_INTRAOP_THREADS"):
+        return max(1, int(told))
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(here, math.ceil(cgroup.of(controller="cpu").processors or here))

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from tuner import interval
 from tuner.interval import Interval
-from tuner.packing import Packing, planned
+from tuner.packing import Packing, abreast, planned
 from tuner.pareto import distinct, feasible, front
 from tuner.space import Space
 from tuner.spec import MAX_TRIALS, BudgetSpec, PrunerSpec, SamplerSpec, StudySpec, values
@@ -268,7 +268,8 @@ def _race(study: Study, rows: Sequence[Row]) -> Plan | None:
     }
     if spec.costs:
         facts |= {"further": list(spec.objective.further), "costs": [dict(row.costs) for row in best]}
-    lanes = planned(Packing(Space(spec))) or "off"
+    packing = Packing(Space(spec))
+    lanes = planned(packing) or ("auto" if abreast(packing) > 1 else "off")
     raced = _given(spec, len(seeds) * len(best), lanes=lanes)
     return Plan(Stage.RACE, raced, facts, [row.params or {} for _ in seeds for row in best])
 

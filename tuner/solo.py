@@ -51,13 +51,14 @@ XLA_COMPILES, XLA_WINS_A_STEP, XLA_WINS_A_WEIGHT = 1.5, 1e-4, 2e-9
 class Solo:
     """A `tuner.trial.Run` with room for one trial.
 
-    The graphs of the last `graphs` signatures are kept: a trial whose signature is known compiles nothing.
+    The graphs of the last `graphs` signatures are kept: a trial whose signature is known compiles nothing. Several engines can
+    share what `study` has on the device.
     """
 
-    def __init__(self, spec: StudySpec, data: Data, *, graphs: int = 32) -> None:
+    def __init__(self, spec: StudySpec, data: Data, *, study: Objective | None = None, graphs: int = 32) -> None:
         self._spec, self._kept, self._facts = spec, graphs, data.facts
         self._space = Space(spec)
-        self._study = Objective(spec, data)
+        self._study = study or Objective(spec, data)
         self._networks = _Own(spec, data) if spec.model.is_code else _BuiltIn(self._space, data)
         self._graphs: OrderedDict[tuple[tuple[str, Value], ...], _Graph] = OrderedDict()
         self._traced: Counter[str] = Counter()

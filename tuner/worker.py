@@ -54,7 +54,7 @@ from tuner import cgroup, failpoints, provenance, race
 from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost, LostLease
 from tuner.gauge import Gauge
-from tuner.process import Child, alive, here
+from tuner.process import Child, alive, here, processors
 from tuner.search import Search
 from tuner.spec.aims import amounts, violated
 from tuner.store import Claim, Insistent, Progress, Row, Stage, Store, Study
@@ -205,7 +205,8 @@ class Supervisor:
         self._gauge.watch(child.process.pid)
         try:
             spec, folder = self._study.spec.model_dump_json(), str(self._home / self._folder)
-            child.channel.send(Start(spec, self._roots, folder, failpoints.inherited(), self._study.facts.get("full")))
+            full, threads = self._study.facts.get("full"), processors(self._environment)
+            child.channel.send(Start(spec, self._roots, folder, failpoints.inherited(), threads, full))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)

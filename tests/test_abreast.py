@@ -1,0 +1,108 @@
+"""Several trials at a time, each in a graph of its own: which studies they are for, and that each is its trial alone."""
+
+import pytest
+
+from tests.test_lanes_equal_solo import EPOCHS, check_same, curves, study
+from tests.test_solo import epochs_of
+from tuner import data as sources
+from tuner.abreast import Abreast
+from tuner.packing import ABREAST, Packing, abreast
+from tuner.solo import Solo
+from tuner.space import Space
+from tuner.trial import Failed, Failure, Trial
+
+CONVNET = {"filters": 4, "dropout": {"float": [0.0, 0.5]}, "optimizer": ["adam", "momentum"], "normalisation": "batch"}
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return study(CONVNET, model="convnet")
+
+
+@pytest.fixture(scope="module")
+def digits(spec):
+    return sources.load(spec.data, spec.seed, [])
+
+
+@pytest.fixture(scope="module")
+def alone(spec, digits):
+    return curves(Solo(spec, digits), [trial(number) for number in range(3)])
+
+
+def trial(number):
+    params = {"dropout": 0.1 * number, "optimizer": ("adam", "momentum")[number % 2], "learning_rate": 0.01}
+    return Trial(number, params, seed=number)
+
+
+def test_trials_abreast_are_what_they_are_alone_and_the_next_takes_the_place_of_one_that_left(spec, digits, alone):
+    engine = Abreast(spec, digits, 2)
+    found = curves(engine, [trial(number) for number in range(3)])
+    for number, curve in alone.items():
+        check_same(found[number], curve)
+    assert (engine.room, str(engine)) == (1, "2 trials at a time, 4 graphs"), "the third has the graph of the first"
+
+
+def test_a_stopped_trial_leaves_its_place_and_a_saved_one_goes_on_anywhere(spec, digits, alone, tmp_path):
+    engine = Abreast(spec, digits, 2)
+    for number in (0, 1):
+        engine.add(trial(number))
+    assert engine.room == 0
+    first = {epoch.number: epoch.metrics for epoch in engine.advance()}
+    checkpoint = engine.save(1, tmp_path)
+    engine.stop(1)
+    assert engine.room == 1
+    assert [(e.number, e.epoch) for e in engine.advance()] == [(0, 2)]
+    again = Abreast(spec, digits, 2)
+    again.add(Trial(1, trial(1).params, 1, checkpoint))
+    check_same([first[1], *(epoch.metrics for epoch in epochs_of(again))], alone[1])
+
+
+class Cramped(Solo):
+    """An engine on a machine where all but one are refused memory after their first epoch."""
+
+    inside = 0
+
+    def advance(self):
+        if self._seat.epoch and type(self).inside:
+            type(self).inside -= 1
+            raise MemoryError("no memory left")
+        return super().advance()
+
+
+def test_without_memory_there_is_a_place_less_and_the_trial_goes_on_from_where_it_was_saved(spec, digits, alone, tmp_path):
+    engine = Abreast(spec, digits, 2)
+    engine._solos = [Cramped(spec, digits), Solo(spec, digits)]
+    Cramped.inside = 1
+    for number in (0, 1):
+        engine.add(trial(number))
+    found = {number: [] for number in (0, 1)}
+    for epoch in engine.advance():
+        found[epoch.number].append(epoch.metrics)
+    engine.save(0, tmp_path)
+    for epoch in epochs_of(engine):
+        found[epoch.number].append(epoch.metrics)
+        assert engine.room == 0 or epoch.number == 0, "the one that was put off comes before others"
+    for number in (0, 1):
+        assert len(found[number]) == EPOCHS
+        check_same(found[number], alone[number])
+
+
+def test_a_trial_for_which_memory_does_not_suffice_alone_fails(spec, digits):
+    engine = Abreast(spec, digits, 1)
+    engine._solos = [Cramped(spec, digits)]
+    Cramped.inside = 1
+    engine.add(trial(0))
+    engine.advance()
+    assert engine.advance() == [Failed(0, Failure.OUT_OF_MEMORY, "no memory left")]
+    assert engine.room == 1
+
+
+def test_convolutions_that_say_nothing_else_train_abreast():
+    def most(search, **entries):
+        return abreast(Packing(Space(study(search, **entries))))
+
+    assert most(CONVNET, model="convnet", budget=17) == 2
+    assert most(CONVNET, model="convnet", budget=1000) == ABREAST
+    assert most(CONVNET, model="convnet", budget=7) == 1
+    assert most(CONVNET, model="convnet", lanes="off") == most(CONVNET, model="convnet", lanes=8) == 1
+    assert most({"width": 8}) == 1
