@@ -315,10 +315,9 @@ def test_facts_load_only_what_the_source_needs(root):
 @pytest.mark.parametrize("name", [name for name, its in known.KNOWN.items() if not its.downloaded])
 def test_a_bundled_set_is_what_scikit_learn_makes_of_its_files(name):
     options = {"scaled": False} if name == "diabetes" else {}
-    for ours, theirs in zip(
-        known.KNOWN[name].arrays(), getattr(datasets, f"load_{name}")(return_X_y=True, **options), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+    theirs = getattr(datasets, f"load_{name}")(return_X_y=True, **options)
+    for mine, its in zip(known.KNOWN[name].arrays(), theirs, strict=True):
+        np.testing.assert_array_equal(mine, its)
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
