@@ -131,7 +131,7 @@ class Failed:
 
 
 class Run(Protocol):
-    """An engine at work: what the worker knows of `solo` and `lanes`.
+    """An engine at work: what the worker knows of `solo`, `abreast` and `lanes`.
 
     A trial leaves by its last epoch or by `stop`.
     """
