@@ -15,7 +15,7 @@ from tuner.cgroup import Cgroup
 from tuner.errors import ChildDied
 from tuner.store import Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
-from tuner.worker import Supervisor
+from tuner.worker import MAX_DEATHS, Supervisor
 
 PAPER = [sys.executable, "-m", "tests.paper"]
 
@@ -409,3 +409,17 @@ def test_a_trial_killed_for_want_of_memory_has_one_more_try_alone_and_its_neighb
     )
     assert starving.group.oom_kills == 2
     assert "4 trials go on alone, as their process was killed by the kernel for want of memory" in caplog.text
+
+
+def test_a_trial_that_keeps_killing_whole_workers_ends_too(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=3), 3, {})
+    for _ in range(MAX_DEATHS + 1):  # who dies without a word leaves a lease that runs out
+        claimed = tables.claim(study, "a", -1.0)
+        assert claimed is not None
+    assert claimed[1].crashes == MAX_DEATHS
+    tables.release(claimed[0])
+    supervisor(tables, study, tmp_path).work(lambda: None)
+    lost, *others = tables.trials(study)
+    assert (lost.state, lost.failure) == (State.FAILED, Failure.CRASHED)
+    assert lost.message == "its worker died 6 times without reaching a checkpoint of it; a container's memory may be too small"
+    assert all(row.state is State.COMPLETE for row in others)

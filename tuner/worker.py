@@ -28,7 +28,7 @@ have the trials, and goes on when the database is back.
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
        ended `MAX_CRASHES` processes without a checkpoint between them; two of them when the kernel killed for want of memory.
-       The last one it has for itself, so that its end is not a neighbour's fault
+       The last one it has for itself, so that its end is not a neighbour's fault. One whose workers died: after `MAX_DEATHS`
     E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
        A dead child: release.  A dead supervisor: claimed anew by the next one
     F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
@@ -68,6 +68,7 @@ SAMPLE = 20.0  # seconds, at least, between two samples of how busy the host is
 TICK = 0.25  # seconds between two looks at the clock, the signals and the screen
 STALL = 600.0  # seconds without a report and without work after which a child is killed
 MAX_CRASHES = 3
+MAX_DEATHS = 6  # the same where the worker dies too, as a container does whose memory is at an end, and cannot say so
 REMEDY = "it needs more memory, fewer others beside it, or a search of smaller networks"
 PREPARED = 4  # the part of a pack that is proposed ahead during one epoch
 KEPT = 2  # checkpoints of a trial: an older one for the case that the newest is damaged
@@ -354,6 +355,9 @@ class Supervisor:
                 self._release(claim)
                 return None
             self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
+            if row.crashes >= MAX_DEATHS:
+                self._write([Progress(claim, outcome=_deadly(row))])
+                continue
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
@@ -556,6 +560,12 @@ def _died(child: Child) -> Outcome:
     else:
         kind, how = Failure.CRASHED, f"died again and again without reaching a checkpoint: {child.last_words()}"
     return Outcome(State.FAILED, failure=kind, message=f"the training process {how}", log=child.tail())
+
+
+def _deadly(row: Row) -> Outcome:
+    """The end of a trial whose workers die, and so cannot end it."""
+    message = f"its worker died {row.crashes} times without reaching a checkpoint of it; a container's memory may be too small"
+    return Outcome(State.FAILED, failure=Failure.CRASHED, message=message)
 
 
 def _finite(value: float) -> bool:
