@@ -86,6 +86,12 @@ class Method:
 
     lanes: int | None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A method with an `update` of its own has no longer the form of the one that it is made from, unless it says so."""
+        super().__init_subclass__(**options)
+        if "update" in vars(cls) and "remembers" not in vars(cls):
+            cls.remembers = None
+
     def traits(self, shapes: Sequence[tuple[int, ...]], paths: Sequence[str]) -> list[Mapping[str, Any]]:
         """What is fixed for each weight from the start, to be added to its `h`; `shapes` are those within a lane."""
         del paths  # nothing to add

@@ -17,7 +17,7 @@ _MOMENTS = "moments"
 
 
 class Several(Rule):
-    """Each step computes all the rules in every lane, and a lane keeps what its own one says.
+    """Each step computes the rules in every lane, and a lane keeps what its own one says.
 
     `several` makes the classes. The hyper-parameter `chosen` is the place of a lane's rule in `names`. Those of the rules have
     the rule's name in front, as in `adam.beta_1`; `learning_rate`, `weight_decay` and the clips are common to all. The rules

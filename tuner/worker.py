@@ -70,7 +70,7 @@ STALL = 600.0  # seconds without a report and without work after which a child i
 MAX_CRASHES = 3
 MAX_DEATHS = 6  # the same where the worker dies too, as a container does whose memory is at an end, and cannot say so
 REMEDY = "it needs more memory, fewer others beside it, or a search of smaller networks"
-PREPARED = 4  # the part of a pack that is proposed ahead during one epoch
+PREPARED = 4  # epochs, at least, over which the proposals of a pack are spread: while one is made, the child waits if it is done
 KEPT = 2  # checkpoints of a trial: an older one for the case that the newest is damaged
 SUSPICIOUS = (Failure.ERROR, Failure.CRASHED, Failure.HOST_OUT_OF_MEMORY)  # failures that may be the machine's fault
 
@@ -340,7 +340,8 @@ class Supervisor:
         if report.room is None or self._draining or not self._claims or (report.like is None and report.room):
             return  # the child does not train now: it waits for the next verdict, or asks for the rest of a pack
         beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
-        for _ in range(min(max(1, report.soon // PREPARED), report.soon - len(self._ready))):
+        unpruned = 3 * self._study.spec.train.epochs // 4 if self._study.spec.pruner.name == "none" else 0
+        for _ in range(min(max(1, report.soon // max(PREPARED, unpruned)), report.soon - len(self._ready))):
             if self._suspect in self._claims or (trial := self._next(beside)) is None:
                 return
             self._ready.append(trial)
