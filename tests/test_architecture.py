@@ -27,6 +27,7 @@ DOORS = {
         "tuner/data",
         "tuner/solo.py",
         "tuner/objective.py",
+        "tuner/abreast.py",
         "tuner/lanes",
         "tuner/export.py",
         "tuner/costs.py",

@@ -80,6 +80,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray notes the address there wherever its own files are
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         made = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": folder})
         for _ in range(2):

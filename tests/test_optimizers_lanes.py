@@ -155,7 +155,9 @@ def test_lanes_that_follow_rules_of_their_own_equal_separate_runs(names, common)
     own = {f"{name}.{hyper}": value for name, its in forgetful.items() for hyper, value in its.items()}
     together = seen(several(names)(rates, lanes=len(names), chosen=range(len(names)), **common, **own), gradients, start)
     for lane, (name, rate) in enumerate(zip(names, rates, strict=True)):
-        apart = seen(load(name)(rate, **common, **forgetful[name]), [lane_of(grads, lane) for grads in gradients], lane_of(start, lane))
+        apart = seen(
+            load(name)(rate, **common, **forgetful[name]), [lane_of(grads, lane) for grads in gradients], lane_of(start, lane)
+        )
         assert_close(lane_of(together, lane), apart, 2e-6)
 
 

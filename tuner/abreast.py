@@ -1,10 +1,11 @@
 """The engine for several trials at a time, each in a graph and a thread of its own.
 
 It is for networks whose lanes gain nothing, convolutions on a CPU: one of their steps keeps one processor busy, and a second one
-helps it by a tenth to a half (LeNet in batches of 32 and of 128). Every trial is what it is alone, and all of them finish an epoch before
-any begins the next, so that the same study makes the same proposals again.
+helps it by a tenth to a half (LeNet in batches of 32 and of 128). Every trial is what it is alone, and all of them finish an
+epoch before any begins the next, so that the same study makes the same proposals again on as many processors.
 """
 
+import logging
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -19,6 +20,13 @@ from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
 
 GRAPHS = 32  # that are kept, over all trials
+
+log = logging.getLogger(__name__)
+
+
+def on_a_gpu() -> bool:
+    """Whether there is one, on which trials would take each other's place."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def one_processor_each(trials: int) -> None:
@@ -61,36 +69,53 @@ class Abreast:
         return sum(solo.traces for solo in self._solos)
 
     def add(self, trial: Trial) -> None:
-        """Take a trial in, from its checkpoint when it has one. Raises `BadCheckpoint`; the place stays free then."""
-        solo = next(solo for solo in self._solos if solo not in self._inside.values())
-        solo.add(trial)
-        self._inside[trial.number], self._trials[trial.number] = solo, trial
+        """Take a trial in, from its checkpoint when it has one; it begins later when there is no memory beside the others.
+
+        Raises `BadCheckpoint`; the place stays free then.
+        """
+        solo = self._free()
+        try:
+            solo.add(trial)
+        except MemoryError:
+            if not self._inside:
+                raise
+            self._put_off.append(trial.number)
+        else:
+            self._inside[trial.number] = solo
+        self._trials[trial.number] = trial
+
+    def _free(self) -> Solo:
+        return next(solo for solo in self._solos if solo not in self._inside.values())
 
     def advance(self) -> list[Epoch | Failed]:
-        """Train all inside for an epoch. A trial that fails is one for which the memory does not suffice even alone."""
+        """Train all inside for an epoch. A trial for which the memory does not suffice even alone fails."""
+        again = {}
         while self._put_off and len(self._inside) < len(self._solos):
-            self.add(self._trials[self._put_off.popleft()])
-        epochs = {number: self._threads.submit(solo.advance) for number, solo in self._inside.items()}
-        wait(epochs.values())
-        return [result for number, epoch in epochs.items() for result in self._results(number, epoch, len(epochs))]
+            number = self._put_off.popleft()
+            self._inside[number], again[number] = self._free(), self._trials[number]
+        due = {number: self._threads.submit(_epoch, solo, again.get(number)) for number, solo in self._inside.items()}
+        wait(due.values())
+        return [result for number, epoch in due.items() for result in self._results(number, epoch, len(due))]
 
     def _results(self, number: int, due: Future[list[Epoch]], beside: int) -> list[Epoch | Failed]:
-        try:
-            ended = due.result()
-        except MemoryError as error:
-            return self._without_memory(number, error)
-        if self._inside[number].room:
-            self._leave(number)
-        return [replace(epoch, seconds=epoch.seconds / beside) for epoch in ended]
-
-    def _without_memory(self, number: int, error: MemoryError) -> list[Epoch | Failed]:
-        """There is a place less from now on; the trial goes on from where it was saved when another has left."""
-        if len(self._solos) > 1:
-            self._solos.remove(self._inside.pop(number))
+        if (error := due.exception()) is None:
+            if self._inside[number].room:
+                self._leave(number)
+            return [replace(epoch, seconds=epoch.seconds / beside) for epoch in due.result()]
+        solo, memory = self._inside.pop(number), isinstance(error, MemoryError)
+        if memory and beside > 1:  # a place less from now on; the trial goes on from where it was saved
             self._put_off.append(number)
+            if len(self._solos) > 1:
+                self._solos.remove(solo)
             return []
         self._leave(number)
-        return [Failed(number, Failure.OUT_OF_MEMORY, str(error)[:500])]
+        solo.stop(number)
+        log.error("trial %d failed", number, exc_info=error)
+        kind, first_line = (
+            Failure.OUT_OF_MEMORY if memory else Failure.ERROR,
+            (str(error).strip() or "no message").splitlines()[0],
+        )
+        return [Failed(number, kind, f"{type(error).__name__}: {first_line[:500]}")]
 
     def stop(self, number: int) -> None:
         """Let a trial go; one that has left already is no matter."""
@@ -111,3 +136,10 @@ class Abreast:
         checkpoint = self._inside[number].save(number, folder)
         self._trials[number] = replace(self._trials[number], checkpoint=checkpoint)
         return checkpoint
+
+
+def _epoch(solo: Solo, trial: Trial | None) -> list[Epoch]:
+    """An epoch of the trial inside; of this one, which begins again, if it is given."""
+    if trial is not None:
+        solo.add(trial)
+    return solo.advance()

@@ -15,7 +15,7 @@ from tuner.errors import BadCheckpoint
 from tuner.failpoints import reach
 from tuner.trial import Checkpoint, Value
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 def labels(number: int, epoch: int, signature: Sequence[tuple[str, Value]]) -> dict[str, str]:

@@ -183,16 +183,14 @@ def engine(study: StudySpec, roots: list[Path], start: Start) -> Run:
     """The engine for a study: lanes where its trials can have them and it does not say otherwise, else each in its own graph."""
     if start.full is not None:
         return _final(study, roots, start.full)
-    import tensorflow as tf  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
-
-    from tuner import data  # noqa: PLC0415 — the same
-    from tuner.abreast import Abreast, one_processor_each  # noqa: PLC0415 — the same
+    from tuner import data  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
+    from tuner.abreast import Abreast, on_a_gpu, one_processor_each  # noqa: PLC0415 — the same
     from tuner.lanes import Lanes  # noqa: PLC0415 — the same
     from tuner.solo import Solo  # noqa: PLC0415 — the same
 
     space = Packing(Space(study))
     lanes, places = packing.planned(space), min(packing.abreast(space), start.processors)
-    if lanes is None and places > 1 and not tf.config.list_physical_devices("GPU"):
+    if lanes is None and places > 1 and not on_a_gpu():
         one_processor_each(places)
         return Abreast(study, data.load(study.data, study.seed, roots), places)
     read = data.load(study.data, study.seed, roots)

@@ -41,6 +41,7 @@ ROUNDS = 3  # times its lanes that a pack is asked to take in before another for
 GRAPHS = 32  # packs without a trial that are kept for the next of their form
 PARKED = 4  # packs' worth of trials that may be inside
 COMPILING, OPERATIONS = 3.0, 3e10  # seconds; a second; both about, on two CPU cores
+WON_BACK = 5.0  # times what compiling takes, that the trials of a turn train together
 CHUNK = 2048  # rows that are predicted at once, over all lanes
 
 
@@ -91,7 +92,9 @@ class Lanes:
     def soon(self) -> int:
         """How many more of the form in focus will be taken in; a pack of the next form when it has had its turn."""
         room, like = self._wanted()
-        return self.K if like is None else min(self._quota - self._served, self.K) - room
+        if like is None or self._focus is None:
+            return self.K
+        return min(self._quota - self._served, self._most(self._focus)) - room
 
     def _wanted(self) -> tuple[int, int | None]:
         inside = Counter(self._forms.values())
@@ -103,11 +106,17 @@ class Lanes:
 
     @property
     def _quota(self) -> int:
-        """How many trials of the form in focus are taken in before another has its turn: as many of each.
+        """How many trials of the form in focus are taken in before another has its turn.
 
-        Forms of wide networks, whose packs are small, would else be tried less often than a sampler means to.
+        A full pack, and as many as win back what compiling its graph costs.
         """
-        return self.K if self._aligned else ROUNDS * self.K
+        if self._focus is None:
+            return self.K
+        facts = self._data.facts
+        weights = self._packing.weights(self._focus, facts.input_shape, facts.outputs)
+        a_trial = self._spec.train.epochs * _seconds(weights, self._study.rows)
+        turn = max(self._most(self._focus), min(self.K, math.ceil(WON_BACK * COMPILING / a_trial)))
+        return turn if self._aligned else ROUNDS * turn
 
     def _inside(self, form: Form) -> int:
         """How many trials of a form are inside."""
@@ -280,6 +289,11 @@ class Lanes:
         return 0 if size is None else size.parameters
 
 
+def _seconds(weights: int, rows: int) -> float:
+    """What an epoch takes, about: by formula, as by the clock the same study could give other bits the next time."""
+    return 6 * weights * rows / OPERATIONS
+
+
 def _begun(trial: Trial) -> int:
     """The epoch from which a trial goes on."""
     return trial.checkpoint.epoch if trial.checkpoint else 0
@@ -339,13 +353,11 @@ class _Pack:
         return list(self._seats.values())
 
     def wasted(self, share: float, epochs: int) -> float:
-        """The seconds, about, that a share of the lanes would cost until all inside have trained so many epochs.
-
-        By formula: were it by the clock, the same study could give other bits the next time.
-        """
+        """The seconds, about, that a share of the lanes would cost until all inside have trained so many epochs."""
         weights: int = sum(math.prod(variable.shape) for variable in self._model.trainable_variables)
-        an_epoch = 6 * weights * self._study.rows / OPERATIONS
-        return share * an_epoch * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
+        return (
+            share * _seconds(weights, self._study.rows) * max((epochs - seat.epoch for seat in self._seats.values()), default=0)
+        )
 
     def take_over(self, other: "_Pack") -> None:
         """Let all who are in another pack of the form go on in this one, where they are."""

@@ -136,12 +136,16 @@ class Packing:
         mine = [d for d in self.space.dimensions if any(self._is_of(d.name, name) for name in self._padded)]
         return max(int(value) for d in mine for value in values(d.parameter))
 
-    def fitting(self, form: Form, input_shape: tuple[int, ...], outputs: int) -> int:
-        """How many lanes of a form the cache of a processor holds, a power of two; a larger pack gains no more there."""
+    def weights(self, form: Form, input_shape: tuple[int, ...], outputs: int) -> int:
+        """The weights of a lane of a form, with those that it is padded with."""
         network = self.space.network
         assert network is not None  # a user's function has no form
         weights, _ = network.size({**network.defaults(), **dict(form.network)}, input_shape, outputs)
-        return _power_of_two(max(1, CACHE // (4 * STATES * weights)))
+        return int(weights)
+
+    def fitting(self, form: Form, input_shape: tuple[int, ...], outputs: int) -> int:
+        """How many lanes of a form the cache of a processor holds, a power of two; a larger pack gains no more there."""
+        return _power_of_two(max(1, CACHE // (4 * STATES * self.weights(form, input_shape, outputs))))
 
     def alike(self, params: Params) -> dict[str, Parameter]:
         """The parameters of the space, narrowed to what a trial may have beside one with these; all are, where none has lanes."""
@@ -191,12 +195,14 @@ def planned(packing: Packing) -> int | None:
 def abreast(packing: Packing) -> int:
     """How many trials of a study train at a time at most, each in a graph of its own, where there are processors for as many.
 
-    That is for networks whose lanes gain nothing, convolutions on a CPU; 1 when trials are to train alone.
+    That is for networks whose lanes gain nothing, convolutions on a CPU; 1 when trials are to train alone, as for a latency that
+    is measured on one processor.
     """
     space = packing.space
     convolutional = space.network is not None and space.network.convolutional
-    wanted = convolutional and space.spec.train.lanes == "auto" and not packing.refusal
-    return max(1, min(ABREAST, space.spec.budget.trials // 8)) if wanted else 1
+    measured = "latency_ms" in space.spec.costs
+    wanted = convolutional and space.spec.train.lanes == "auto" and not packing.refusal and not measured
+    return max(1, min(ABREAST, space.spec.budget.trials // 4)) if wanted else 1
 
 
 def _power_of_two(most: int) -> int:

@@ -131,7 +131,8 @@ def processors(variables: Mapping[str, str]) -> int:
 
     As many as TensorFlow is told to use, else all that this process may run on and its control group has time of.
     """
-    if told := variables.get("TF_NUM_INTRAOP_THREADS"):
-        return max(1, int(told))
+    told = variables.get("TF_NUM_INTRAOP_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, math.ceil(cgroup.of(controller="cpu").processors or here))

@@ -341,7 +341,7 @@ class Supervisor:
             return  # the child does not train now: it waits for the next verdict, or asks for the rest of a pack
         beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
         unpruned = 3 * self._study.spec.train.epochs // 4 if self._study.spec.pruner.name == "none" else 0
-        for _ in range(min(max(1, report.soon // max(PREPARED, unpruned)), report.soon - len(self._ready))):
+        for _ in range(min(math.ceil(report.soon / max(PREPARED, unpruned)), report.soon - len(self._ready))):
             if self._suspect in self._claims or (trial := self._next(beside)) is None:
                 return
             self._ready.append(trial)
@@ -356,15 +356,12 @@ class Supervisor:
                 self._release(claim)
                 return None
             self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
-            if row.crashes >= MAX_DEATHS:
-                self._write([Progress(claim, outcome=_deadly(row))])
-                continue
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
                 del self._claims[claim.number]
                 continue
-            if (end := self._vain(params)) is not None:
+            if (end := _deadly(row) if row.crashes >= MAX_DEATHS else self._vain(params)) is not None:
                 self._write([Progress(claim, outcome=end)])
                 continue
             seed = race.seed_of(self._study, row.number)

@@ -9,8 +9,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tuner.errors import TunerError
-from tuner.review import report
+from tuner.process import processors
+from tuner.review import KINDS, report
 from tuner.store import Store
+
+
+def _pool() -> ProcessPoolExecutor:
+    """Nothing else runs in this process, so it may fork; to load Matplotlib, Plotly and Optuna anew takes as long as drawing."""
+    context = get_context("fork" if sys.platform == "linux" else None)
+    return ProcessPoolExecutor(min(len(KINDS), processors({})), mp_context=context)
 
 
 def main() -> int:
@@ -18,8 +25,7 @@ def main() -> int:
     os.nice(10)
     order = json.loads(sys.stdin.readline())
     try:
-        # Nothing else runs in this process, so it may fork; to load Matplotlib, Plotly and Optuna anew takes as long as drawing.
-        with closing(Store(order["db"])) as store, ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        with closing(Store(order["db"])) as store, _pool() as pool:
             report(store, store.study(order["study"]), Path(order["folder"]), each=pool.map)
     except TunerError as error:
         sys.stderr.write(f"{error}\n")

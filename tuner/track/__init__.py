@@ -40,7 +40,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -240,6 +240,7 @@ class Forwarder:
         self._before: dict[int, Study] = {}  # the study or stage that a stage follows, by the id of the stage
         self._aside: set[tuple[int, int]] = set()
         self._alone = Alone(store, self._view)
+        self._reached = True  # whether MLflow answered the last time
 
     def close(self) -> None:
         """Let other processes forward."""
@@ -253,8 +254,11 @@ class Forwarder:
         """
         studies = self._store.studies() if name is None else [self._store.study(name)]
         try:
-            return sum(self._follow_all(study, stop) for study in studies if self._mine(study))
+            shown = sum(self._follow_all(study, stop) for study in studies if self._mine(study))
+            self._reached = True
+            return shown
         except Unreachable:
+            self._reached = False
             self._places.clear()  # what was asked for last may have happened or not
             raise
 
@@ -279,18 +283,21 @@ class Forwarder:
         stages = self._store.stages(study)
         line = {stage.id: stage for stage in (study, *stages)}
         self._before |= {stage.id: line[stage.origin] for stage in stages if stage.origin is not None}
-        with self._drawn(study) as drawn:
+        with ExitStack() as stack:
+            # Drawn while the last trials are shown; not for an MLflow that was away, which would have it drawn at every try.
+            drawn = stack.enter_context(self._drawn(study)) if self._reached else None
             shown = sum(self._follow(stage, stop) for stage in line.values())
             if (study.id, PARENT) not in self._aside:
                 place = self._place(study)
                 beside = Beside(place.experiment, place.parent)
                 self._workers.show(study, line.values(), beside, stop)
+                drawn = drawn or stack.enter_context(self._drawn(study))
                 if drawn is not None and self._files is not None and not stop():
                     self._files.report(drawn, beside, stop)
         return shown
 
     def _drawn(self, study: Study) -> AbstractContextManager[Drawn | None]:
-        """The report of a study that has ended, which is drawn while its last trials are shown."""
+        """The report of a study that has ended, being drawn."""
         return nullcontext() if self._files is None else self._files.drawn(study, race.result(self._store, study))
 
     def _follow(self, study: Study, stop: Callable[[], bool]) -> int:

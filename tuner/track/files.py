@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,15 +86,16 @@ class Files:
         """Let a module carry out an order, which may hold passwords; what it has not done in the end it does not do."""
         with TemporaryFile("w+") as said:
             command = [sys.executable, "-m", module]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, start_new_session=True
+            )
             try:
                 assert process.stdin is not None
                 with process.stdin:
                     process.stdin.write(json.dumps(order) + "\n")
                 yield Making(process, said)
             finally:
-                process.kill()
-                process.wait()
+                _end(process)
 
     def _made(self, making: "Making", study: Study, failing: str, stop: Callable[[], bool]) -> bool:
         """Whether an order was carried out, once it is known; `failing` is what is told if not."""
@@ -129,4 +132,11 @@ def _wait(process: "subprocess.Popen[str]", stop: Callable[[], bool]) -> None:
             process.wait(LOOK)
         except subprocess.TimeoutExpired:
             if stop():
-                process.kill()
+                _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Kill a process, if it still runs, with those that it began."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
