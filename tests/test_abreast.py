@@ -9,9 +9,12 @@ from tuner.abreast import Abreast
 from tuner.packing import ABREAST, Packing, abreast
 from tuner.solo import Solo
 from tuner.space import Space
+from tuner.spec import parse
 from tuner.trial import Failed, Failure, Trial
 
 CONVNET = {"filters": 4, "dropout": {"float": [0.0, 0.5]}, "optimizer": ["adam", "momentum"], "normalisation": "batch"}
+
+COSTLY = {"name": "costly", "model": "convnet", "data": "digits", "budget": 50, "search": {"filters": [2, 4]}}
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +61,22 @@ def test_a_stopped_trial_leaves_its_place_and_a_saved_one_goes_on_anywhere(spec,
 
 
 class Cramped(Solo):
-    """An engine on a machine that has memory for one trial, once this has trained an epoch."""
+    """An engine on a machine that refuses memory, as often as `refusals` has entries, to trials that have trained an epoch."""
 
-    refusals = 0
+    def __init__(self, spec, data, refusals):
+        super().__init__(spec, data)
+        self.refusals = refusals
 
     def _epoch(self, graph, epoch):
-        if epoch > 1 and type(self).refusals:
-            type(self).refusals -= 1
-            raise MemoryError("no memory left")
+        if epoch > 1 and self.refusals:
+            raise MemoryError(self.refusals.pop())
         return super()._epoch(graph, epoch)
 
 
 @pytest.mark.parametrize("refused", [1, 2])
-def test_without_memory_there_is_a_place_less_and_trials_go_on_from_where_they_were_saved(
-    spec, digits, alone, tmp_path, monkeypatch, refused
-):
-    monkeypatch.setattr(Cramped, "refusals", refused)
-    engine = Abreast(spec, digits, 2)
-    engine._solos = [Cramped(spec, digits), Cramped(spec, digits) if refused == 2 else Solo(spec, digits)]
+def test_without_memory_there_is_a_place_less_and_trials_go_on_from_where_they_were_saved(spec, digits, alone, tmp_path, refused):
+    engine, refusals = Abreast(spec, digits, 2), ["no memory left"] * refused
+    engine._solos = [Cramped(spec, digits, refusals), Cramped(spec, digits, refusals if refused == 2 else [])]
     for number in (0, 1):
         engine.add(trial(number))
     found = {number: {} for number in (0, 1)}
@@ -91,10 +92,9 @@ def test_without_memory_there_is_a_place_less_and_trials_go_on_from_where_they_w
     assert found[1].keys() >= ({1, 2, 3} if refused == 2 else {1, 3})
 
 
-def test_a_trial_for_which_memory_does_not_suffice_alone_fails(spec, digits, monkeypatch):
-    monkeypatch.setattr(Cramped, "refusals", 1)
+def test_a_trial_for_which_memory_does_not_suffice_alone_fails(spec, digits):
     engine = Abreast(spec, digits, 1)
-    engine._solos = [Cramped(spec, digits)]
+    engine._solos = [Cramped(spec, digits, ["no memory left"])]
     engine.add(trial(0))
     engine.advance()
     assert engine.advance() == [Failed(0, Failure.OUT_OF_MEMORY, "MemoryError: no memory left")]
@@ -129,6 +129,7 @@ def test_convolutions_that_say_nothing_else_train_abreast():
     assert most(CONVNET, model="convnet", budget=11) == 2
     assert most(CONVNET, model="convnet", budget=1000) == ABREAST
     assert most(CONVNET, model="convnet", budget=7) == 1
-    assert most(CONVNET, model="convnet", objective=["val_accuracy", "latency_ms"]) == 1
+    assert abreast(Packing(Space(parse({**COSTLY, "objective": ["val_accuracy", "latency_ms"]})))) == 1
+    assert abreast(Packing(Space(parse({**COSTLY, "objective": ["val_accuracy", "parameters"]})))) == ABREAST
     assert most(CONVNET, model="convnet", lanes="off") == most(CONVNET, model="convnet", lanes=8) == 1
     assert most({"width": 8}) == 1
