@@ -17,7 +17,7 @@ from tuner.data import Data
 from tuner.objective import Objective
 from tuner.solo import Solo
 from tuner.spec import StudySpec
-from tuner.trial import Checkpoint, Epoch, Failed, Failure, Trial
+from tuner.trial import Checkpoint, Epoch, Failed, Trial
 
 GRAPHS = 32  # that are kept, over all trials
 
@@ -102,20 +102,15 @@ class Abreast:
             if self._inside[number].room:
                 self._leave(number)
             return [replace(epoch, seconds=epoch.seconds / beside) for epoch in due.result()]
-        solo, memory = self._inside.pop(number), isinstance(error, MemoryError)
-        if memory and beside > 1:  # a place less from now on; the trial goes on from where it was saved
+        solo = self._inside.pop(number)
+        if isinstance(error, MemoryError) and beside > 1:  # a place less from now on; the trial goes on from where it was saved
             self._put_off.append(number)
             if len(self._solos) > 1:
                 self._solos.remove(solo)
             return []
         self._leave(number)
-        solo.stop(number)
         log.error("trial %d failed", number, exc_info=error)
-        kind, first_line = (
-            Failure.OUT_OF_MEMORY if memory else Failure.ERROR,
-            (str(error).strip() or "no message").splitlines()[0],
-        )
-        return [Failed(number, kind, f"{type(error).__name__}: {first_line[:500]}")]
+        return [Failed.by(number, error)]
 
     def stop(self, number: int) -> None:
         """Let a trial go; one that has left already is no matter."""

@@ -24,7 +24,7 @@ from tuner.errors import BadCheckpoint, BadInput, Unwritable
 from tuner.packing import Packing
 from tuner.space import Space
 from tuner.spec import StudySpec, TrainSpec
-from tuner.trial import Epoch, Failed, Failure, Run, Trial
+from tuner.trial import Epoch, Failed, Run, Trial
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,7 @@ class Session:
 
 def _failure(number: int, error: Exception) -> Failed:
     log.error("trial %d failed", number, exc_info=error)
-    kind = Failure.OUT_OF_MEMORY if isinstance(error, MemoryError) else Failure.ERROR
-    first_line = (str(error).strip() or "no message").splitlines()[0]
-    return Failed(number, kind, f"{type(error).__name__}: {first_line[:500]}")
+    return Failed.by(number, error)
 
 
 Engine = Callable[[StudySpec, list[Path], Start], Run]

@@ -129,6 +129,13 @@ class Failed:
     kind: Failure
     message: str
 
+    @classmethod
+    def by(cls, number: int, error: BaseException) -> "Failed":
+        """A trial that an exception ended."""
+        kind = Failure.OUT_OF_MEMORY if isinstance(error, MemoryError) else Failure.ERROR
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return cls(number, kind, f"{type(error).__name__}: {first_line[:500]}")
+
 
 class Run(Protocol):
     """An engine at work: what the worker knows of `solo`, `abreast` and `lanes`.
