@@ -251,6 +251,25 @@ def test_who_lost_the_answer_to_an_end_may_write_it_again(store: Store, study: S
     assert [e.epoch for e in store.epochs(study)[0]] == [1]
 
 
+def test_who_lost_the_answer_to_many_ends_may_write_them_again_with_what_is_new(store: Store, study: Study) -> None:
+    claims = [claim(store, study)[0] for _ in range(4)]
+    saved = Checkpoint(Path("1/3.safetensors"), 1, "c")
+    ends = [Progress(c, [epoch(c.number, 1)], outcome=Outcome(State.COMPLETE, value=0.1 * c.number)) for c in claims[:2]]
+    running = Progress(claims[2], [epoch(2, 1)], checkpoint=saved)
+    store.record([*ends, running], TTL)
+    another = Progress(claims[3], [epoch(3, 1)], outcome=Outcome(State.PRUNED, value=0.5))
+    store.record([*ends, running, another], TTL)
+    rows = store.trials(study)[:4]
+    assert [(row.state, row.value, row.epoch) for row in rows] == [
+        (State.COMPLETE, 0.0, 1),
+        (State.COMPLETE, 0.1, 1),
+        (State.RUNNING, None, 1),
+        (State.PRUNED, 0.5, 1),
+    ]
+    assert (rows[2].checkpoint, rows[2].previous) == (saved, None)
+    assert {number: len(epochs) for number, epochs in store.epochs(study).items()} == {0: 1, 1: 1, 2: 1, 3: 1}
+
+
 def test_a_trial_that_its_owner_does_not_know_of_is_given_back(store: Store, study: Study) -> None:
     known, unknown, others = claim(store, study)[0], claim(store, study)[0], claim(store, study, "b")[0]
     store.disown("a", [known])

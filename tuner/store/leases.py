@@ -1,7 +1,7 @@
 """Leases: claimed, renewed, written under and given back, each by one statement that is guarded by the fence."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,9 @@ from tuner.failpoints import reach
 from tuner.store.database import Database
 from tuner.store.tables import Claim, Progress, Row, Study, decode_row, epoch_table, study_table, trial_table
 from tuner.trial import Epoch, Params, State
+
+Change = tuple[Claim, Mapping[str, Any]]
+"""A claim, and what it changes in the row of its trial, as `_news` has it."""
 
 
 class Leases(Database):
@@ -47,13 +50,13 @@ class Leases(Database):
     def propose(self, claim: Claim, params: Params, attrs: Mapping[str, Any]) -> None:
         """Write the parameters of a claimed trial, once and for all. Raises `LostLease`."""
         with self._write() as connection:
-            self._guarded(connection, claim, {"params": json.dumps(dict(params)), "attrs": json.dumps(attrs)})
+            self._guarded(connection, [(claim, {"params": json.dumps(dict(params)), "attrs": json.dumps(attrs)})])
         reach("proposal.committed")
 
     def renew(self, claims: Iterable[Claim], ttl: float, *, now: float | None = None) -> list[Claim]:
         """Prolong the leases; returns the claims that are lost."""
         with self._write() as connection:
-            return [claim for claim in claims if not self._update(connection, claim, {"ttl": ttl}, now)]
+            return [claim for claim, _ in self._refused(connection, [(claim, {"ttl": ttl}) for claim in claims], now)]
 
     def record(self, progress: Iterable[Progress], ttl: float, *, now: float | None = None) -> None:
         """Write what happened to some trials since the last time, in one transaction, and prolong their leases.
@@ -61,22 +64,22 @@ class Leases(Database):
         An epoch that is there already stays as it is, and an end that this claim has written already is right: who lost the
         answer may ask again. Raises `LostLease`; then nothing was written.
         """
-        what = "epoch"
+        told = list(progress)
+        changes = [(item.claim, _news(item, ttl)) for item in told]
+        rows = [_epoch_values(item.claim, epoch) for item in told for epoch in item.epochs]
+        what = "end" if any(item.outcome is not None for item in told) else "epoch"
         with self._write() as connection:
-            for item in progress:
-                self._guarded(connection, item.claim, _news(item, ttl), now)
-                what = "end" if item.outcome is not None else what
-                if item.epochs:
-                    rows = [_epoch_values(item.claim, epoch) for epoch in item.epochs]
-                    insert = self._upsert(epoch_table).values(at=self._at(now)).on_conflict_do_nothing()
-                    connection.execute(insert, rows)
+            for names in dict.fromkeys(tuple(news) for _, news in changes):
+                self._guarded(connection, [change for change in changes if tuple(change[1]) == names], now)
+            if rows:
+                connection.execute(self._upsert(epoch_table).values(at=self._at(now)).on_conflict_do_nothing(), rows)
             reach(f"{what}.written")
         reach(f"{what}.committed")
 
     def release(self, claim: Claim, *, crashed: int = 0) -> None:
         """Give a trial back unfinished, to be claimed again at once; `crashed` so many times more. Raises `LostLease`."""
         with self._write() as connection:
-            self._guarded(connection, claim, {"state": State.QUEUED, "owner": None, "ttl": None, "crashed": crashed})
+            self._guarded(connection, [(claim, {"state": State.QUEUED, "owner": None, "ttl": None, "crashed": crashed})])
             reach("release.written")
         reach("release.committed")
 
@@ -89,16 +92,28 @@ class Leases(Database):
                 .values(lease_until=self._at(now) - 1.0)
             )
 
-    def _guarded(self, connection: sa.Connection, claim: Claim, news: Mapping[str, Any], now: float | None = None) -> None:
-        if not self._update(connection, claim, news, now) and not _is_done(connection, claim, news):
-            raise LostLease(f"trial {claim.number}: another worker holds it, or it was cancelled")
+    def _guarded(self, connection: sa.Connection, changes: Sequence[Change], now: float | None = None) -> None:
+        for claim, news in self._refused(connection, changes, now):
+            if not _is_done(connection, claim, news):
+                raise LostLease(f"trial {claim.number}: another worker holds it, or it was cancelled")
 
-    def _update(self, connection: sa.Connection, claim: Claim, news: Mapping[str, Any], now: float | None = None) -> bool:
-        """Change the row of a claim, if the claim still holds."""
-        bound = {f"new_{name}": value for name, value in news.items()}
-        guard = {"of_study": claim.study_id, "of_number": claim.number, "of_fence": claim.fence}
-        statement = self._guarded_statement(tuple(news), timed=now is not None)
-        return connection.execute(statement, {**bound, **guard, "now": now}).rowcount == 1
+    def _refused(self, connection: sa.Connection, changes: Sequence[Change], now: float | None = None) -> list[Change]:
+        """Change the rows of claims, each in the same columns; those whose claim does not hold any more.
+
+        All at once, and one by one again when some are refused: a change that is made twice is made once.
+        """
+        if not changes or self._update(connection, changes, now) == len(changes):
+            return []
+        return [change for change in changes if not self._update(connection, [change], now)]
+
+    def _update(self, connection: sa.Connection, changes: Sequence[Change], now: float | None) -> int:
+        """How many rows were changed."""
+        statement = self._guarded_statement(tuple(changes[0][1]), timed=now is not None)
+        guards = [{"of_study": claim.study_id, "of_number": claim.number, "of_fence": claim.fence} for claim, _ in changes]
+        bound = [{f"new_{name}": value for name, value in news.items()} for _, news in changes]
+        return connection.execute(
+            statement, [{**its, **guard, "now": now} for its, guard in zip(bound, guards, strict=True)]
+        ).rowcount
 
     def _guarded_statement(self, names: tuple[str, ...], *, timed: bool) -> sa.Update:
         """The update of these values behind the fence; built once, as building takes longer than running it."""
