@@ -26,7 +26,7 @@ from tuner import review as reviews
 from tuner.dimension import Dimension
 from tuner.errors import BadInput, UnknownStudy
 from tuner.owners import own, short
-from tuner.review import Review, choices, mirror
+from tuner.review import Review, choices, looks, mirror
 from tuner.review.looks import clipped
 from tuner.review.plots import LINES, POINTS
 from tuner.space import Space
@@ -316,6 +316,15 @@ def test_each_plot_is_a_png_file_too_and_leaves_matplotlib_as_it_was(
     assert drawn.keys() == reviews.plot(small_and_large[trials], kind).parts.keys()
     assert all(content.startswith(b"\x89PNG") for content in drawn.values())
     assert (mpl.get_backend(), dict(mpl.rcParams), plt.get_fignums()) == before
+
+
+@pytest.mark.parametrize(("names", "degrees"), [(["adam", "sgd"], 0.0), ([f"adam-{n}" for n in range(8)], 30.0)])
+def test_names_that_would_lie_over_each_other_stand_aslant(names: list[str], degrees: float) -> None:
+    with looks.canvas():
+        axes = plt.subplots()[1]
+        axes.scatter([repr(name) for name in names], range(len(names)))
+        assert looks.png(axes, "Names").startswith(b"\x89PNG")
+    assert [(tick.get_text(), tick.get_rotation()) for tick in axes.get_xticklabels()] == [(name, degrees) for name in names]
 
 
 def with_race(store: Store, *, test: bool = True, **changes: Any) -> Study:

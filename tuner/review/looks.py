@@ -23,6 +23,7 @@ GREY, BLUE, ORANGE, RED, GREEN = "#8c96a3", "#2f7ed8", "#d9541e", "#c2304a", "#2
 SCALE = ((0.0, GREY), (0.5, BLUE), (1.0, ORANGE))  # worst to best, or oldest to newest
 STATES = {"COMPLETE": BLUE, "PRUNED": GREY, "FAIL": RED, "RUNNING": GREEN, "WAITING": GREY}
 LONG = 20  # characters of a choice on an axis
+ROW = 36  # characters of all choices beside each other; more of them stand aslant
 FEW = 10  # whole numbers across so small a span get whole ticks
 IMPORTANT = 15  # parameters whose importance is drawn
 LINE = 24  # pixels of a value in a strip
@@ -226,7 +227,10 @@ def _still_ticks(axes: Any) -> None:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
         elif isinstance(axis.get_major_formatter(), StrCategoryFormatter):
-            axis.set_ticks(axis.get_majorticklocs(), [_bare(tick.get_text())[:LONG] for tick in axis.get_ticklabels()])
+            labels = [_bare(tick.get_text())[:LONG] for tick in axis.get_ticklabels()]
+            slanted = axis is axes.xaxis and sum(map(len, labels)) > ROW
+            slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+            axis.set_ticks(axis.get_majorticklocs(), labels, **slant)
         elif axis is axes.xaxis and _few_whole([x for points in axes.collections for x in points.get_offsets()[:, 0]]):
             axis.set_major_locator(MaxNLocator(integer=True))
 
