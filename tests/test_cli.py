@@ -161,6 +161,9 @@ def test_extending_runs_only_what_is_new_and_deleting_forgets_all(finished: Path
     assert "small: 5 complete" in more.stdout
     asked = tuner(finished, "delete", "small")
     assert asked.returncode == 1
+    away = tuner(finished, "delete", "small", "--yes", TUNER_MLFLOW="http://127.0.0.1:9")
+    assert (away.returncode, away.stderr.startswith("tuner: MLflow"), away.stderr.count("\n")) == (1, True, 1), away.stderr
+    assert [study["study"] for study in json.loads(tuner(finished, "list", "--json").stdout)] == ["small"]
     gone = tuner(finished, "delete", "small", "--yes")
     assert gone.returncode == 0, gone.stderr
     assert json.loads(tuner(finished, "list", "--json").stdout) == []
@@ -250,6 +253,34 @@ def test_a_function_of_ones_own_is_trained_and_its_errors_are_reported(tmp_path:
     assert "small: 1 complete, 1 failed" in done.stdout
     (failure,) = json.loads(tuner(tmp_path, "status", "small", "--json").stdout)["failures"]
     assert (failure["kind"], failure["message"]) == ("error", "ValueError: three units are too few")
+
+
+VANISHING = """
+import os
+import pathlib
+
+
+def net(units, input_shape, outputs):
+    pathlib.Path("rows.csv").unlink()
+    os.abort()
+"""
+
+
+@pytest.mark.slow
+def test_a_study_that_has_begun_is_kept_when_its_data_vanish(tmp_path: Path) -> None:
+    write(tmp_path, VANISHING, "mine.py")
+    write(tmp_path, "a,y\n" + "\n".join(f"{n},{n % 2}" for n in range(200)), "rows.csv")
+    text = (
+        STUDY.format(epochs=2)
+        .replace("width = [16, 32]", "units = [3, 8]")
+        .replace('"digits"', '{source = "rows.csv", target = "y"}')
+    )
+    write(tmp_path, 'model = "mine:net"\n' + text)
+    done = tuner(tmp_path, "run", "small.toml", "--allow-code", "--no-mlflow")
+    assert (done.returncode, done.stderr.splitlines()[-1].startswith("tuner: small.toml: data.source: ")) == (2, True), (
+        done.stderr
+    )
+    assert json.loads(tuner(tmp_path, "status", "small", "--json").stdout)["trials"] == 4
 
 
 # Mistakes ------------------------------------------------------------

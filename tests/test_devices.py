@@ -10,7 +10,6 @@ import pytest
 from tests.conftest import study_spec
 from tuner.devices import SLICE, SUSPECT, Crew, Device, Site, environments, following, gives_way
 from tuner.errors import BadInput
-from tuner.process import processors
 from tuner.store import Store, Study
 from tuner.trial import Failure, State
 
@@ -125,9 +124,7 @@ def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succee
 
 def test_devices_are_numbers_of_visible_gpus_or_the_processor() -> None:
     base = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    threads = {"TF_NUM_INTRAOP_THREADS": str(processors({}))}
-    assert environments("cpu", {"A": "b"}) == {"cpu": {"A": "b", "CUDA_VISIBLE_DEVICES": "-1", **threads}}
-    assert environments("cpu", {"TF_NUM_INTRAOP_THREADS": "3"})["cpu"]["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert environments("cpu", {"A": "b"}) == {"cpu": {"A": "b", "CUDA_VISIBLE_DEVICES": "-1"}}
     for wrong in ("tpu", "0,0", "", "1,x", "-1"):
         with pytest.raises(BadInput, match=r"--devices: .* is none; write cpu, gpu"):
             environments(wrong, base)

@@ -42,3 +42,12 @@ def test_a_pod_has_no_rights_that_it_does_not_need_and_passwords_by_file(name: s
     asked = {entry["value"].rpartition("/")[2] for entry in container["env"] if entry["name"].endswith("PASSWORD_FILE")}
     assert {item["path"] for item in passwords["items"]} == asked
     assert passwords["defaultMode"] == 0o440
+
+
+def test_who_registers_winners_can_read_the_models_that_workers_keep() -> None:
+    for name in ("forwarder", "worker", "worker-gpu"):
+        (container,) = PODS[name]["containers"]
+        (home,) = (mount for mount in container["volumeMounts"] if mount["mountPath"] == "/home/tuner")
+        volume = next(volume for volume in PODS[name]["volumes"] if volume["name"] == home["name"])
+        assert volume["persistentVolumeClaim"] == {"claimName": "checkpoints"}
+        assert home.get("readOnly", False) == (name == "forwarder")

@@ -636,8 +636,8 @@ def test_a_removed_study_is_gone_and_its_name_is_free(
     complete(tables, study)
     forwarder.forward(study.name)
     tables.delete(study)
-    track.remove(tables, study, uri)
-    track.remove(tables, study, uri)  # once more changes nothing
+    track.removal(tables, study, uri)()
+    track.removal(tables, study, uri)()  # once more changes nothing
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
     again = tables.launch(study.spec, 4, {}, now=3000.0)
     forwarder.forward(study.name)
@@ -652,7 +652,7 @@ def test_a_study_that_is_deleted_here_does_not_come_back_there(
     train(tables, claim, 1, COMPLETE)
     (item,) = tables.behind(track.view(tables, uri), study)
     tables.delete(study)
-    track.remove(tables, study, uri)
+    track.removal(tables, study, uri)()
     with pytest.raises(UnknownStudy):
         forwarder._show(study, item)
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
@@ -897,7 +897,7 @@ def test_a_server_that_comes_back_is_shown_everything(tables: Store, study: Stud
     before = mlflow.everything(study)
     assert forwarder.rebuild(study) == 2
     assert mlflow.everything(study) == before
-    track.remove(tables, study, relay.uri)
+    track.removal(tables, study, relay.uri)()
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
 
 

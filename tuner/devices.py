@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.errors import BadInput, ChildDied, DatabaseAway
-from tuner.process import here, processors
+from tuner.process import here
 from tuner.store import Store, Study, Worker
 from tuner.sweep import sweep
 from tuner.trial import State
@@ -59,8 +59,6 @@ def environments(wanted: str, base: Mapping[str, str]) -> dict[str, dict[str, st
 
     Raises `BadInput`.
     """
-    # By itself TensorFlow begins a thread for each processor of the host, also in a container with the time of two.
-    base = {"TF_NUM_INTRAOP_THREADS": str(processors(base)), **base}
     numbers = [part.strip() for part in wanted.split(",")]
     if wanted == "cpu":
         return {"cpu": {**base, "CUDA_VISIBLE_DEVICES": "-1"}}

@@ -101,12 +101,19 @@ def roots(data: str | None) -> list[Path]:
 def child_environment() -> dict[str, str]:
     """What a training child inherits: nothing that says where a database or a cluster is, or how to enter it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
-    return {**TENSORFLOW, **inherited, "XLA_FLAGS": _xla_flags()}
+    return {**_tensorflow(), **inherited, "XLA_FLAGS": _xla_flags()}
 
 
 def quiet_tensorflow() -> None:
     """Let TensorFlow, when it loads in this process, say what went wrong and nothing else."""
-    os.environ.update({**TENSORFLOW, "XLA_FLAGS": _xla_flags()})
+    os.environ.update({**_tensorflow(), "XLA_FLAGS": _xla_flags()})
+
+
+def _tensorflow() -> dict[str, str]:
+    """By itself TensorFlow begins a thread for each processor of the host, also in a container with the time of two."""
+    from tuner.process import processors
+
+    return {**TENSORFLOW, "TF_NUM_INTRAOP_THREADS": str(processors(os.environ))}
 
 
 def _xla_flags() -> str:

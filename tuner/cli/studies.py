@@ -54,7 +54,7 @@ def run(
             with _tracking(study, db if mlflow else None, site[0]):
                 interrupted = _work(tables, study, lambda stage: worker.Supervisor(tables, stage, *site))
         except BadInput as error:
-            if new:
+            if new and not any(row.attempts for row in tables.trials(study)):  # nothing has been found that could be lost
                 tables.delete(study)
             raise BadInput(f"{file}: {error}") from None
         _summary(tables, study)
@@ -148,20 +148,29 @@ def delete(
     """Forget a study, in MLflow too."""
     import shutil
 
-    from tuner import track
-
     with places.store(db) as tables:
         study = tables.study(name)
         if not yes:
             typer.confirm(f"Delete {name} with {study.trials} trials?", abort=True)
-        stages = [study, *tables.stages(study)]
-        tables.delete(study)  # first, so that a tracker that is at work does not show it again
-        if places.has_mlflow(db):
-            places.use_mlflow_here()
-            track.remove(tables, study, places.mlflow_uri(db))
-        for stage in stages:
-            shutil.rmtree(places.home(db, home) / stage.folder, ignore_errors=True)
+        folders = [places.home(db, home) / stage.folder for stage in (study, *tables.stages(study))]
+        remove_runs = _removal(tables, study, db)  # nothing is deleted while MLflow is away
+        tables.delete(study)  # before its runs, so that a tracker that is at work does not show it again
+        remove_runs()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
     say(f"{name}: deleted")
+    if left := [str(folder) for folder in folders if folder.exists()]:
+        complain(f"{', '.join(left)}: could not be removed")
+
+
+def _removal(tables: "Store", study: "Study", db: str) -> Callable[[], None]:
+    """What deletes a study from MLflow, if there is one."""
+    from tuner import track
+
+    if not places.has_mlflow(db):
+        return lambda: None
+    places.use_mlflow_here()
+    return track.removal(tables, study, places.mlflow_uri(db))
 
 
 def _work(tables: "Store", study: "Study", supervisor: "Callable[[Study], Supervisor]") -> bool:

@@ -531,10 +531,18 @@ def lag(store: Store, study: Study, uri: str) -> int:
     return sum(len(store.behind(view(store, uri), stage, MAX_TRIALS)) for stage in (study, *store.stages(study)))
 
 
-def remove(store: Store, study: Study, uri: str) -> None:
-    """Delete a study's experiment with its runs from MLflow; its name is free again. Raises `Unreachable`."""
+def removal(store: Store, study: Study, uri: str) -> Callable[[], None]:
+    """What deletes a study's experiment with its runs from MLflow, so that its name is free again.
+
+    Raises `Unreachable` at once, before anything else is deleted.
+    """
     door = Door(uri)
-    experiment = door.find(study.identity)
-    if experiment is not None:
-        door.trash(experiment, f"{study.name} (deleted {study.identity})")
-    store.forget(view(store, uri), study)
+    door.find(study.identity)
+
+    def remove() -> None:
+        experiment = door.find(study.identity)
+        if experiment is not None:
+            door.trash(experiment, f"{study.name} (deleted {study.identity})")
+        store.forget(view(store, uri), study)
+
+    return remove

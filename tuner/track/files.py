@@ -68,7 +68,9 @@ class Files:
         if row.state is not State.COMPLETE:
             return
         kept = row.checkpoint and replace(row.checkpoint, path=self._home / row.checkpoint.path)
-        if kept and kept.path.exists():
+        if kept and not kept.path.exists():
+            logger.warning("study %s: its winner is not registered: there is no %s here", study.name, kept.path)
+        elif kept:
             name = "".join("_" if character in "/:" else character for character in study.name)
             if not self._door.registered(name, "sha256", kept.sha256):
                 with self._making("tuner.track.champion", self._order(first, trial, kept, name, beside)) as making:
