@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.conftest import study_spec
 from tuner.store import Claim, Progress, Store, Study
-from tuner.sweep import FRESH, sweep
+from tuner.sweep import FRESH, LOGS, sweep
 from tuner.trial import Checkpoint
 
 NOW = 1_000_000.0
@@ -46,6 +46,16 @@ def test_files_that_no_trial_needs_go_unless_they_are_fresh_or_of_another_databa
     os.utime(strange / "0-1", (0, 0))
     sweep(tables, tmp_path, 10**9, now=NOW)
     assert there([previous, newest, lost, fresh, strange / "0-1"]) == [True, True, False, True, True]
+
+
+def test_logs_go_a_month_after_their_last_line(tables: Store, tmp_path: Path) -> None:
+    logs = [tmp_path / "logs" / f"{age}.log" for age in ("old", "new")]
+    logs[0].parent.mkdir()
+    for path, age in zip(logs, (LOGS + 1, LOGS - 1), strict=True):
+        path.touch()
+        os.utime(path, (NOW - age, NOW - age))
+    sweep(tables, tmp_path, 10**9, now=NOW)
+    assert there(logs) == [False, True]
 
 
 def test_over_the_budget_second_checkpoints_go_first_then_those_of_waiting_trials_and_no_running_ones(

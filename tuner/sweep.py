@@ -1,4 +1,4 @@
-"""Checkpoints that nobody needs, removed: the leftovers of processes that were killed, and what exceeds the disk's share.
+"""Files that nobody needs, removed: the leftovers of processes that were killed, what exceeds the disk's share, and old logs.
 
 What a trial needs goes last: first files that no row points at, then second checkpoints, then those of trials that wait, which
 begin anew for that. A running trial keeps its newest one. Folders of studies that are not in this database are left alone.
@@ -13,6 +13,7 @@ from tuner.store import Store
 from tuner.trial import State
 
 FRESH = 3_600.0  # seconds for which a file that no row points at may be one that is about to be recorded
+LOGS = 30 * 86_400.0  # seconds after its last line for which a log is kept
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ def sweep(store: Store, home: Path, disk: int, *, now: float | None = None) -> N
     """
     clock = time.time() if now is None else now
     studies = [stage for study in store.studies() for stage in (study, *store.stages(study))]
-    files = [file for study in studies for file in _files(home / study.folder)]
+    files = [file for study in studies for file in _files((home / study.folder).glob("*/*"))]
     newest, spare = _needed(store, home)
     needed = newest.keys() | spare
     left = [file for file in files if file.path in needed or clock - file.changed < FRESH]
     for file in files:
         if file not in left:
             file.path.unlink(missing_ok=True)
+    for log in _files((home / "logs").glob("*.log")):
+        if clock - log.changed > LOGS:
+            log.path.unlink(missing_ok=True)
     excess = sum(file.size for file in left) - disk
     second = [file for file in left if file.path in spare]
     waiting = [file for file in left if newest.get(file.path) is State.QUEUED]
@@ -46,8 +50,8 @@ def sweep(store: Store, home: Path, disk: int, *, now: float | None = None) -> N
         excess -= file.size
 
 
-def _files(folder: Path) -> Iterator[_File]:
-    for path in folder.glob("*/*"):
+def _files(paths: Iterable[Path]) -> Iterator[_File]:
+    for path in paths:
         try:
             status = path.stat()
         except FileNotFoundError:
