@@ -145,6 +145,14 @@ def test_an_expired_lease_is_claimed_anew_with_everything_the_trial_had(store: S
     assert (row.params, row.attrs, row.checkpoint) == ({"width": 8}, {"note": 1}, saved)
 
 
+def test_an_expired_lease_stays_with_its_owner_until_another_claims_the_trial(store: Store, study: Study) -> None:
+    mine, _ = claim(store, study, "a", now=1000.0)
+    assert claim(store, study, "a", now=1031.0)[0].number == 1
+    store.record([Progress(mine, [epoch(0, 1)])], TTL, now=1032.0)
+    assert claim(store, study, "b", now=1063.0)[0] == replace(mine, fence=2)
+    assert store.renew([mine], TTL, now=1064.0) == [mine]
+
+
 def test_a_stale_owner_changes_nothing(store: Store, study: Study) -> None:
     old, _ = claim(store, study, now=1000.0)
     store.propose(old, {"width": 8}, {})

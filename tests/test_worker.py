@@ -18,6 +18,7 @@ from tuner.trial import Checkpoint, Epoch, Failure, State
 from tuner.worker import MAX_DEATHS, Supervisor
 
 PAPER = [sys.executable, "-m", "tests.paper"]
+LUCKY = {"width": {"int": [4, 12]}, "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
 
 
 def supervisor(tables: Store, study: Study, home: Path, command: list[str] | None = None) -> Supervisor:
@@ -379,6 +380,51 @@ def test_a_child_of_many_lanes_ends_every_trial_once_and_the_same_the_next_time(
     assert found[0] == found[1]
 
 
+def test_leases_that_run_out_at_their_owner_cost_nothing(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=9, search=LUCKY), 9, {})
+    worker = supervisor(tables, study, tmp_path, WIDE)
+
+    def wake_up(_: Supervisor) -> bool:
+        """As after a sleep that was longer than a lease."""
+        tables.expire([worker.worker.name])
+        return False
+
+    worker.leave = wake_up
+    worker.work(lambda: None)
+    assert [(row.state, row.attempts, row.fence) for row in tables.trials(study)] == [(State.COMPLETE, 1, 1)] * 9
+
+
+def test_a_trial_that_comes_back_from_another_worker_is_not_taken_in_beside_itself(tables: Store, tmp_path: Path) -> None:
+    spec = study_spec(budget=4, enqueue=[{"width": width} for width in (15, 4, 5, 6)], train={"epochs": 40})
+    study = tables.launch(spec, 4, {})
+    worker = supervisor(tables, study, tmp_path, WIDE)
+
+    def sleep_and_wake_up(_: Supervisor) -> bool:
+        """The sleeper's trial was claimed and given back by another worker; when it wakes up it has room for one more."""
+        if tables.trials(study)[1].fence == 1 and tables.counts(study)[State.FAILED]:
+            tables.expire([worker.worker.name])
+            thief = tables.claim(study, "thief", 30.0)
+            assert thief is not None
+            tables.release(thief[0])
+        return False
+
+    worker.leave = sleep_and_wake_up
+    worker.work(lambda: None)
+    rows = tables.trials(study)
+    assert [row.state for row in rows] == [State.FAILED] + [State.COMPLETE] * 3
+    for number in range(1, 4):
+        _whole(tables.epochs(study)[number], rows[number])
+
+
+def test_what_a_name_still_has_from_before_is_given_back(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=1), 1, {})
+    worker = supervisor(tables, study, tmp_path)
+    assert tables.claim(study, worker.worker.name, -1.0) is not None
+    worker.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.attempts, row.crashes) == (State.COMPLETE, 2, 0)
+
+
 def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tables: Store, tmp_path: Path) -> None:
     widths = [{"width": 13 if number == 2 else 4 + number} for number in range(9)]
     study = tables.launch(study_spec(enqueue=widths, budget=9), 9, {})
@@ -413,8 +459,8 @@ def test_a_trial_killed_for_want_of_memory_has_one_more_try_alone_and_its_neighb
 
 def test_a_trial_that_keeps_killing_whole_workers_ends_too(tables: Store, tmp_path: Path) -> None:
     study = tables.launch(study_spec(budget=3), 3, {})
-    for _ in range(MAX_DEATHS + 1):  # who dies without a word leaves a lease that runs out
-        claimed = tables.claim(study, "a", -1.0)
+    for number in range(MAX_DEATHS + 1):  # who dies without a word leaves a lease that runs out
+        claimed = tables.claim(study, f"worker {number}", -1.0)
         assert claimed is not None
     assert claimed[1].crashes == MAX_DEATHS
     tables.release(claimed[0])

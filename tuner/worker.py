@@ -8,7 +8,7 @@ up changes nothing: its first write finds another fence, `LostLease`, and it let
 
 A lease lasts `TTL` seconds and is renewed three times within them, also while an epoch takes hours: the supervisor never trains.
 A worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is
-gone loses them when they run out.
+gone loses them when they run out. To its owner a lease that ran out is still good, as long as nobody else has claimed the trial.
 
 A database that does not answer is asked again. A statement whose answer was lost is repeated as it was: what it had done already
 it finds done. Only a claim cannot be told from one that never was; `Store.disown` gives back what the worker does not know it
@@ -143,6 +143,7 @@ class Supervisor:
             self._store.enlist(self.worker)
             self._store.note(self._study, self.worker, provenance.here(self._environment))
             self._bury()
+            self._store.disown(self.worker.name, ())  # what a supervisor of this name before this one could not give back
             self._catch_up()
             while not self._draining and self._unfinished():
                 self._attend_or_recover(tick)
@@ -352,7 +353,8 @@ class Supervisor:
         while (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
             suspect = row.crashes >= MAX_CRASHES - 1
-            if suspect and self._claims:
+            # What it seems to hold still, the child may be training: others had it meanwhile, and the next renewal will tell.
+            if claim.number in self._claims or (suspect and self._claims):
                 self._release(claim)
                 return None
             self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
