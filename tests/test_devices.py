@@ -123,6 +123,27 @@ def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succee
     assert workers.quarantined == [seen.worker.message for seen in tables.workers() if seen.worker.message]
 
 
+def test_failures_of_one_study_are_not_held_against_a_device_at_the_next(tables: Store, tmp_path: Path) -> None:
+    good = launch(tables, "good", 1)
+    crew(tables, tmp_path)[0].work(until_idle=True)
+    good = tables.extend(good, 2)
+    burnt = launch(tables, "burnt", SUSPECT + 1, search={"width": 13, "learning_rate": {"float": [0.01, 0.1]}})
+    tables.prioritise(burnt, 1)
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert not workers.quarantined
+    assert (tables.counts(burnt)[State.FAILED], tables.counts(good)[State.COMPLETE]) == (SUSPECT + 1, 3)
+
+
+def test_what_succeeded_on_the_device_itself_is_no_reason_to_distrust_it(tables: Store, tmp_path: Path) -> None:
+    widths = [{"width": 4}, *[{"width": 13}] * (SUSPECT + 1)]
+    study = launch(tables, "half", len(widths), enqueue=widths, search={"width": [4, 13], "learning_rate": 0.01})
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert not workers.quarantined
+    assert (tables.counts(study)[State.COMPLETE], tables.counts(study)[State.FAILED]) == (1, SUSPECT + 1)
+
+
 def test_devices_are_numbers_of_visible_gpus_or_the_processor() -> None:
     base = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     threads = {"TF_NUM_INTRAOP_THREADS": str(processors({}))}

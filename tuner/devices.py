@@ -5,8 +5,8 @@ two children the device chooses anew: the study of the highest priority, among e
 on, among those the one that it has left alone for longest.
 
 A study that cannot be begun here, because its data are not readable or its child dies at once, is put aside for a while, and the
-others go on. A device on which `SUSPECT` trials in a row failed of a study that has succeeded elsewhere is no longer trusted: it
-takes nothing more, says so in `tuner workers`, and waits for a person.
+others go on. A device on which `SUSPECT` trials in a row failed of a study of which another worker has trained a trial without
+failure is no longer trusted: it takes nothing more, says so in `tuner workers`, and waits for a person.
 """
 
 import logging
@@ -127,7 +127,6 @@ class Device:
         self._began = self._asked = self._enlisted = 0.0
         self._left: dict[int, float] = {}
         self._aside: dict[int, tuple[float, str]] = {}
-        self._failed_in_a_row = 0
         self.quarantine = ""
 
     def drain(self, within: float) -> None:
@@ -174,7 +173,7 @@ class Device:
     def _leaves(self, supervisor: Supervisor) -> bool:
         """Whether another study shall have this device, or none."""
         try:
-            if supervisor.failed_in_a_row >= SUSPECT and self._succeeds(supervisor.study):
+            if supervisor.failed_in_a_row >= SUSPECT and self._store.succeeded_elsewhere(supervisor.study, self._worker.name):
                 self._distrust(f"{SUSPECT} trials of {supervisor.study.name} in a row failed here, others succeeded")
                 return True
             return self._others_first(supervisor)
@@ -191,10 +190,6 @@ class Device:
         share = self._store.counts(mine)[State.RUNNING]
         return gives_way((mine, share), supervisor.held, others, served=now - self._began)
 
-    def _succeeds(self, study: Study) -> bool:
-        counts = self._store.counts(study)
-        return counts[State.COMPLETE] + counts[State.PRUNED] > 0
-
     # Working on it ------------------------------------------------------------
 
     def _attend(self, study: Study) -> None:
@@ -202,7 +197,6 @@ class Device:
         supervisor = Supervisor(self._store, study, self._site.home, list(self._site.roots), self._environment)
         supervisor.worker, supervisor.leave = self._sign(), self._leaves
         supervisor.command, supervisor.stall = list(self._site.command), self._site.stall
-        supervisor.failed_in_a_row = self._failed_in_a_row
         self._began = self._asked = time.monotonic()
         self._supervisor = supervisor
         if self._stop.is_set():  # it was asked for while there was no supervisor to ask
@@ -213,7 +207,6 @@ class Device:
             self._put_aside(study, str(error))
         finally:
             self._supervisor = None
-        self._failed_in_a_row = supervisor.failed_in_a_row
         self._left[study.id] = time.monotonic()
 
     def _put_aside(self, study: Study, reason: str) -> None:
