@@ -12,8 +12,8 @@ from tests.conftest import study_spec
 from tests.paper import accuracy
 from tests.starved import count
 from tuner.cgroup import Cgroup
-from tuner.errors import ChildDied
-from tuner.store import Progress, Row, Store, Study
+from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.store import Claim, Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
 from tuner.worker import MAX_DEATHS, Supervisor
 
@@ -432,6 +432,48 @@ def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tab
     rows = tables.trials(study)
     assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.CRASHED)]
     assert rows[2].attempts == 3
+
+
+PARKING = [{"width": width} for width in (4, 15, 6, 7, 13, 8)]
+"""In a child of `tests.wide`, number 1 makes room for number 4, which kills the child while number 5 is proposed for later."""
+
+
+@pytest.mark.parametrize(("end", "error"), [("BadInput", BadInput), ("SystemExit", ChildDied)])
+def test_a_supervisor_that_gives_up_keeps_no_trial(tables: Store, tmp_path: Path, end: str, error: type[Exception]) -> None:
+    study = tables.launch(study_spec(enqueue=PARKING, budget=6), 6, {})
+    command = [sys.executable, "-m", "tests.fleeting", str(tmp_path / "begun"), end]
+    with pytest.raises(error, match="gone"):
+        supervisor(tables, study, tmp_path, command).work(lambda: None)
+    rows = tables.trials(study)
+    assert [(row.state, row.crashes) for row in rows if row.number != 1] == [(State.QUEUED, 1)] * 4 + [(State.QUEUED, 0)]
+    assert rows[5].attempts == 1
+
+
+class Leaving(Store):
+    """A database that is away, as often as it is said to be, for who counts."""
+
+    away = 0
+
+    def counts(self, study: Study) -> dict[State, int]:
+        if self.away:
+            self.away -= 1
+            raise DatabaseAway
+        return super().counts(study)
+
+    def release(self, claim: Claim, *, crashed: int = 0) -> None:
+        super().release(claim, crashed=crashed)
+        self.away = 2 * crashed
+
+
+def test_a_database_that_is_away_between_two_children_is_waited_for(tables: Store, tmp_path: Path) -> None:
+    leaving = Leaving(tables.url)
+    study = tables.launch(study_spec(enqueue=PARKING, budget=6), 6, {})
+    worker = supervisor(leaving, study, tmp_path, WIDE)
+    worker.ttl = 0.3
+    worker.work(lambda: None)
+    leaving.close()
+    ends = {row.number: row.state for row in tables.trials(study)}
+    assert ends == dict.fromkeys(range(6), State.COMPLETE) | {1: State.FAILED, 4: State.FAILED}
 
 
 @pytest.mark.parametrize("crashes", [0, 1])

@@ -145,8 +145,7 @@ class Supervisor:
             self._bury()
             self._store.disown(self.worker.name, ())  # what a supervisor of this name before this one could not give back
             self._catch_up()
-            while not self._draining and self._unfinished():
-                self._attend_or_recover(tick)
+            self._train(tick)
             if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
                 self._clear()
                 self._begin_next()
@@ -154,12 +153,23 @@ class Supervisor:
             if not self._draining:
                 raise
 
-    def _attend_or_recover(self, tick: Callable[[], None]) -> None:
+    def _train(self, tick: Callable[[], None]) -> None:
+        """Have one child after the other train, until nothing is left to do or `drain` was called; nothing is held then."""
+        while True:
+            try:
+                return self._train_or_give_back(tick)
+            except DatabaseAway as error:
+                log.warning("%s; no training process is left, as others may have its trials soon", error)
+                self._recover()
+
+    def _train_or_give_back(self, tick: Callable[[], None]) -> None:
         try:
-            self._attend(tick)
-        except DatabaseAway as error:
-            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
-            self._recover()
+            while not self._draining and self._unfinished():
+                self._attend(tick)
+        except (BadInput, ChildDied):
+            self._give_back()
+            raise
+        self._give_back()
 
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
