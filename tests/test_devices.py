@@ -90,6 +90,22 @@ def test_a_study_that_cannot_be_begun_here_holds_up_no_other(tables: Store, tmp_
     assert seen.worker.message == "unreadable cannot be begun here: data.source: gone"
 
 
+def test_an_exception_that_nobody_expects_holds_up_no_other_study(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = launch(tables, "short", 3, sampler="grid", search={"width": [4, 5], "learning_rate": 0.01})
+    good = launch(tables, "good")
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert tables.counts(good)[State.COMPLETE] == 3
+    *done, third = tables.trials(grid)
+    assert [row.state for row in done] == [State.COMPLETE] * 2
+    assert (third.state, third.attempts, third.crashes) == (State.QUEUED, 1, 1)
+    (seen,) = tables.workers()
+    assert seen.worker.message.startswith("short cannot be begun here: IndexError: index 2 is out of bounds")
+    assert "Traceback" in caplog.text
+
+
 def test_asked_a_second_time_a_worker_ends_at_once_and_leaves_nothing_running(tables: Store, tmp_path: Path) -> None:
     study = launch(tables, "stuck", search={"width": 13, "learning_rate": {"float": [0.01, 0.1]}})
     workers, _ = crew(tables, tmp_path, "hanging")

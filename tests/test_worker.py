@@ -511,3 +511,14 @@ def test_a_trial_that_keeps_killing_whole_workers_ends_too(tables: Store, tmp_pa
     assert (lost.state, lost.failure) == (State.FAILED, Failure.CRASHED)
     assert lost.message == "its worker died 6 times without reaching a checkpoint of it; a container's memory may be too small"
     assert all(row.state is State.COMPLETE for row in others)
+
+
+def test_a_trial_that_workers_die_of_before_it_has_parameters_ends_too(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=3, sampler="grid", search={"width": [4, 5], "learning_rate": 0.01}), 3, {})
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(IndexError):
+            supervisor(tables, study, tmp_path).work(lambda: None)
+    supervisor(tables, study, tmp_path).work(lambda: None)
+    *others, lost = tables.trials(study)
+    assert (lost.state, lost.failure, lost.params) == (State.FAILED, Failure.CRASHED, None)
+    assert [row.state for row in others] == [State.COMPLETE] * 2

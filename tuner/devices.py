@@ -4,9 +4,10 @@ One thread a device; in it one supervisor (`tuner.worker`) at a time, with one t
 two children the device chooses anew: the study of the highest priority, among equals the one that the fewest trials are at work
 on, among those the one that it has left alone for longest.
 
-A study that cannot be begun here, because its data are not readable or its child dies at once, is put aside for a while, and the
-others go on. A device on which `SUSPECT` trials in a row failed of a study of which another worker has trained a trial without
-failure is no longer trusted: it takes nothing more, says so in `tuner workers`, and waits for a person.
+A study that cannot be begun here, because its data are not readable, its child dies at once, or an exception comes that nobody
+expects, is put aside for a while, and the others go on. A device on which `SUSPECT` trials in a row failed of a study of which
+another worker has trained a trial without failure is no longer trusted: it takes nothing more, says so in `tuner workers`, and
+waits for a person.
 """
 
 import logging
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost
 from tuner.process import here, processors
 from tuner.store import Store, Study, Worker
 from tuner.sweep import sweep
@@ -205,6 +206,11 @@ class Device:
             supervisor.work(lambda: None)
         except (BadInput, ChildDied) as error:
             self._put_aside(study, str(error))
+        except DatabaseLost:
+            raise
+        except Exception as error:
+            log.exception("%s: %s", self._worker.name, study.name)
+            self._put_aside(study, f"{type(error).__name__}: {error}")
         finally:
             self._supervisor = None
         self._left[study.id] = time.monotonic()

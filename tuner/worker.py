@@ -28,7 +28,8 @@ have the trials, and goes on when the database is back.
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
        ended `MAX_CRASHES` processes without a checkpoint between them; two of them when the kernel killed for want of memory.
-       The last one it has for itself, so that its end is not a neighbour's fault. One whose workers died: after `MAX_DEATHS`
+       The last one it has for itself, so that its end is not a neighbour's fault. One whose workers died, or gave up by an
+       exception that nobody expects: after `MAX_DEATHS`
     E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
        A dead child: release.  A dead supervisor: claimed anew by the next one
     F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
@@ -166,8 +167,11 @@ class Supervisor:
         try:
             while not self._draining and self._unfinished():
                 self._attend(tick)
-        except (BadInput, ChildDied):
-            self._give_back()
+        except DatabaseLost:
+            raise
+        except Exception as error:
+            expected = isinstance(error, BadInput | ChildDied)
+            self._give_back(crashed=0 if expected else 1)  # any of the trials may be the reason, as when a worker dies
             raise
         self._give_back()
 
@@ -276,9 +280,9 @@ class Supervisor:
         self._record(self._await_report(child, tick), child)
         self._give_back()
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, crashed: int = 0) -> None:
         for claim in self._claims.values():
-            self._release(claim)
+            self._release(claim, crashed=crashed)
         self._claims.clear()
         self._ready.clear()
 
@@ -368,12 +372,15 @@ class Supervisor:
                 self._release(claim)
                 return None
             self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
+            if row.crashes >= MAX_DEATHS:  # its parameters may be what the workers die of
+                self._write([Progress(claim, outcome=_deadly(row))])
+                continue
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
                 del self._claims[claim.number]
                 continue
-            if (end := _deadly(row) if row.crashes >= MAX_DEATHS else self._vain(params)) is not None:
+            if (end := self._vain(params)) is not None:
                 self._write([Progress(claim, outcome=end)])
                 continue
             seed = race.seed_of(self._study, row.number)
