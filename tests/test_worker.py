@@ -1,8 +1,10 @@
 """The supervisor with a real child process, whose engine needs no TensorFlow (see `tests.paper`)."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,17 @@ def test_a_disk_that_takes_nothing_stops_no_trial_and_is_reported(tables: Store,
     assert (row.state, row.epoch, row.attempts) == (State.COMPLETE, 40, 1)
     _whole(tables.epochs(study)[0], row)
     assert working.worker.message.startswith("trial 0 is not saved: ")
+
+
+@pytest.mark.parametrize("said", ["", "; trial 0 is not saved: "])
+def test_what_was_wrong_before_is_said_beside_what_is_not_saved(tables: Store, tmp_path: Path, said: str) -> None:
+    study = tables.launch(study_spec(train={"epochs": 9, "checkpoint_seconds": 0.0}, budget=1), 1, {})
+    working = supervisor(tables, study, tmp_path)
+    working.worker = replace(working.worker, message="other cannot be begun here")
+    working.leave = lambda worker: bool(said and shutil.rmtree(tmp_path / worker._folder, ignore_errors=True))
+    working.work(lambda: None)
+    assert working.worker.message.startswith(f"other cannot be begun here{said}")
+    assert ("not saved" in working.worker.message) == bool(said)
 
 
 def test_a_child_that_hangs_is_killed_and_its_log_says_where(tables: Store, tmp_path: Path) -> None:

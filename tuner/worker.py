@@ -91,6 +91,7 @@ class Supervisor:
         self._study = study
         self._home = home
         self.worker = here()
+        self._complaint = ""  # what was wrong with the worker when it began here
         self._roots = [str(root) for root in roots]
         self._environment = environment
         self._gauge, self._sampled = Gauge(environment), -math.inf
@@ -139,6 +140,7 @@ class Supervisor:
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
+        self._complaint = self.worker.message
         (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
             self._store.enlist(self.worker)
@@ -426,7 +428,7 @@ class Supervisor:
     def _record(self, report: Report, child: Child) -> None:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
         if report.unsaved or report.checkpoints:
-            self.worker = replace(self.worker, message=report.unsaved)
+            self.worker = replace(self.worker, message="; ".join(filter(None, (self._complaint, report.unsaved))))
         if report.engine:
             self.worker = replace(self.worker, engine=report.engine)
         saved = {
