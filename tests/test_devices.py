@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.conftest import study_spec
 from tuner.devices import SLICE, SUSPECT, Crew, Device, Site, environments, following, gives_way
@@ -104,6 +105,29 @@ def test_an_exception_that_nobody_expects_holds_up_no_other_study(
     (seen,) = tables.workers()
     assert seen.worker.message.startswith("short cannot be begun here: IndexError: index 2 is out of bounds")
     assert "Traceback" in caplog.text
+
+
+def test_a_disk_that_cannot_be_swept_is_reported_and_holds_up_nothing(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = launch(tables, "good")
+    stuck = tmp_path / study.folder / "other" / "a folder"  # where files are removed
+    stuck.mkdir(parents=True)
+    os.utime(stuck, (0, 0))
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert tables.counts(study)[State.COMPLETE] == 3
+    assert "the disk is swept another time: [Errno" in caplog.text
+
+
+def test_tables_that_cannot_be_read_for_a_sweep_are_reported(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tables._write() as connection:
+        connection.execute(sa.text("DROP TABLE trial"))
+    crew(tables, tmp_path)[0]._sweep()
+    assert "the disk is swept another time: " in caplog.text
+    assert "no such table: trial" in caplog.text
 
 
 def test_asked_a_second_time_a_worker_ends_at_once_and_leaves_nothing_running(tables: Store, tmp_path: Path) -> None:

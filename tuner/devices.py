@@ -282,8 +282,8 @@ class Crew:
         self._swept = time.monotonic()
         try:
             sweep(self._store, self._site.home, self._site.disk)
-        except DatabaseAway as error:
-            log.warning("%s", error)  # the next sweep does it
+        except (DatabaseLost, OSError) as error:  # on a shared home files may belong to other users
+            log.warning("the disk is swept another time: %s", error)
 
     def _run(self, device: Device, until_idle: bool) -> None:  # noqa: FBT001 — a thread's argument
         try:
