@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.conftest import study_spec
 from tuner.devices import SLICE, SUSPECT, Crew, Device, Site, environments, following, gives_way
@@ -89,6 +90,45 @@ def test_a_study_that_cannot_be_begun_here_holds_up_no_other(tables: Store, tmp_
     assert seen.worker.message == "unreadable cannot be begun here: data.source: gone"
 
 
+def test_an_exception_that_nobody_expects_holds_up_no_other_study(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = launch(tables, "short", 3, sampler="grid", search={"width": [4, 5], "learning_rate": 0.01})
+    good = launch(tables, "good")
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert tables.counts(good)[State.COMPLETE] == 3
+    *done, third = tables.trials(grid)
+    assert [row.state for row in done] == [State.COMPLETE] * 2
+    assert (third.state, third.attempts, third.crashes) == (State.QUEUED, 1, 1)
+    (seen,) = tables.workers()
+    assert seen.worker.message.startswith("short cannot be begun here: IndexError: index 2 is out of bounds")
+    assert "Traceback" in caplog.text
+
+
+def test_a_disk_that_cannot_be_swept_is_reported_and_holds_up_nothing(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = launch(tables, "good")
+    stuck = tmp_path / study.folder / "other" / "a folder"  # where files are removed
+    stuck.mkdir(parents=True)
+    os.utime(stuck, (0, 0))
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert tables.counts(study)[State.COMPLETE] == 3
+    assert "the disk is swept another time: [Errno" in caplog.text
+
+
+def test_tables_that_cannot_be_read_for_a_sweep_are_reported(
+    tables: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tables._write() as connection:
+        connection.execute(sa.text("DROP TABLE trial"))
+    crew(tables, tmp_path)[0]._sweep()
+    assert "the disk is swept another time: " in caplog.text
+    assert "no such table: trial" in caplog.text
+
+
 def test_asked_a_second_time_a_worker_ends_at_once_and_leaves_nothing_running(tables: Store, tmp_path: Path) -> None:
     study = launch(tables, "stuck", search={"width": 13, "learning_rate": {"float": [0.01, 0.1]}})
     workers, _ = crew(tables, tmp_path, "hanging")
@@ -120,6 +160,27 @@ def test_a_device_on_which_everything_fails_is_quarantined_only_if_others_succee
     assert (counts[State.FAILED], counts[State.QUEUED]) == (SUSPECT, 10 - SUSPECT)
     assert {row.failure for row in tables.trials(study, states=[State.FAILED])} == {Failure.ERROR}
     assert workers.quarantined == [seen.worker.message for seen in tables.workers() if seen.worker.message]
+
+
+def test_failures_of_one_study_are_not_held_against_a_device_at_the_next(tables: Store, tmp_path: Path) -> None:
+    good = launch(tables, "good", 1)
+    crew(tables, tmp_path)[0].work(until_idle=True)
+    good = tables.extend(good, 2)
+    burnt = launch(tables, "burnt", SUSPECT + 1, search={"width": 13, "learning_rate": {"float": [0.01, 0.1]}})
+    tables.prioritise(burnt, 1)
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert not workers.quarantined
+    assert (tables.counts(burnt)[State.FAILED], tables.counts(good)[State.COMPLETE]) == (SUSPECT + 1, 3)
+
+
+def test_what_succeeded_on_the_device_itself_is_no_reason_to_distrust_it(tables: Store, tmp_path: Path) -> None:
+    widths = [{"width": 4}, *[{"width": 13}] * (SUSPECT + 1)]
+    study = launch(tables, "half", len(widths), enqueue=widths, search={"width": [4, 13], "learning_rate": 0.01})
+    workers, _ = crew(tables, tmp_path)
+    workers.work(until_idle=True)
+    assert not workers.quarantined
+    assert (tables.counts(study)[State.COMPLETE], tables.counts(study)[State.FAILED]) == (1, SUSPECT + 1)
 
 
 def test_devices_are_numbers_of_visible_gpus_or_the_processor() -> None:

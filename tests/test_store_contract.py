@@ -145,6 +145,26 @@ def test_an_expired_lease_is_claimed_anew_with_everything_the_trial_had(store: S
     assert (row.params, row.attrs, row.checkpoint) == ({"width": 8}, {"note": 1}, saved)
 
 
+def test_a_success_elsewhere_is_a_trial_that_another_worker_trained(store: Store, study: Study) -> None:
+    finish(store, claim(store, study, "a")[0])
+    hopeless, _ = claim(store, study, "b")
+    store.record([Progress(hopeless, outcome=Outcome(State.PRUNED, message="by formula"))], TTL)
+    failed, _ = claim(store, study, "c")
+    store.record([Progress(failed, [epoch(2, 1)], outcome=Outcome(State.FAILED, failure=Failure.ERROR))], TTL)
+    assert [store.succeeded_elsewhere(study, name) for name in "abc"] == [False, True, True]
+    pruned, _ = claim(store, study, "b")
+    store.record([Progress(pruned, [epoch(3, 1)], outcome=Outcome(State.PRUNED, value=0.5))], TTL)
+    assert store.succeeded_elsewhere(study, "a")
+
+
+def test_an_expired_lease_stays_with_its_owner_until_another_claims_the_trial(store: Store, study: Study) -> None:
+    mine, _ = claim(store, study, "a", now=1000.0)
+    assert claim(store, study, "a", now=1031.0)[0].number == 1
+    store.record([Progress(mine, [epoch(0, 1)])], TTL, now=1032.0)
+    assert claim(store, study, "b", now=1063.0)[0] == replace(mine, fence=2)
+    assert store.renew([mine], TTL, now=1064.0) == [mine]
+
+
 def test_a_stale_owner_changes_nothing(store: Store, study: Study) -> None:
     old, _ = claim(store, study, now=1000.0)
     store.propose(old, {"width": 8}, {})

@@ -1,8 +1,10 @@
 """The supervisor with a real child process, whose engine needs no TensorFlow (see `tests.paper`)."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from tests.conftest import study_spec
 from tests.paper import accuracy
 from tests.starved import count
 from tuner.cgroup import Cgroup
-from tuner.errors import ChildDied
-from tuner.store import Progress, Row, Store, Study
+from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.store import Claim, Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
 from tuner.worker import MAX_DEATHS, Supervisor
 
 PAPER = [sys.executable, "-m", "tests.paper"]
+LUCKY = {"width": {"int": [4, 12]}, "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
 
 
 def supervisor(tables: Store, study: Study, home: Path, command: list[str] | None = None) -> Supervisor:
@@ -223,6 +226,17 @@ def test_a_disk_that_takes_nothing_stops_no_trial_and_is_reported(tables: Store,
     assert working.worker.message.startswith("trial 0 is not saved: ")
 
 
+@pytest.mark.parametrize("said", ["", "; trial 0 is not saved: "])
+def test_what_was_wrong_before_is_said_beside_what_is_not_saved(tables: Store, tmp_path: Path, said: str) -> None:
+    study = tables.launch(study_spec(train={"epochs": 9, "checkpoint_seconds": 0.0}, budget=1), 1, {})
+    working = supervisor(tables, study, tmp_path)
+    working.worker = replace(working.worker, message="other cannot be begun here")
+    working.leave = lambda worker: bool(said and shutil.rmtree(tmp_path / worker._folder, ignore_errors=True))
+    working.work(lambda: None)
+    assert working.worker.message.startswith(f"other cannot be begun here{said}")
+    assert ("not saved" in working.worker.message) == bool(said)
+
+
 def test_a_child_that_hangs_is_killed_and_its_log_says_where(tables: Store, tmp_path: Path) -> None:
     spec = study_spec(enqueue=[{"width": 13}], budget=2)
     study = tables.launch(spec, 2, {})
@@ -379,6 +393,51 @@ def test_a_child_of_many_lanes_ends_every_trial_once_and_the_same_the_next_time(
     assert found[0] == found[1]
 
 
+def test_leases_that_run_out_at_their_owner_cost_nothing(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=9, search=LUCKY), 9, {})
+    worker = supervisor(tables, study, tmp_path, WIDE)
+
+    def wake_up(_: Supervisor) -> bool:
+        """As after a sleep that was longer than a lease."""
+        tables.expire([worker.worker.name])
+        return False
+
+    worker.leave = wake_up
+    worker.work(lambda: None)
+    assert [(row.state, row.attempts, row.fence) for row in tables.trials(study)] == [(State.COMPLETE, 1, 1)] * 9
+
+
+def test_a_trial_that_comes_back_from_another_worker_is_not_taken_in_beside_itself(tables: Store, tmp_path: Path) -> None:
+    spec = study_spec(budget=4, enqueue=[{"width": width} for width in (15, 4, 5, 6)], train={"epochs": 40})
+    study = tables.launch(spec, 4, {})
+    worker = supervisor(tables, study, tmp_path, WIDE)
+
+    def sleep_and_wake_up(_: Supervisor) -> bool:
+        """The sleeper's trial was claimed and given back by another worker; when it wakes up it has room for one more."""
+        if tables.trials(study)[1].fence == 1 and tables.counts(study)[State.FAILED]:
+            tables.expire([worker.worker.name])
+            thief = tables.claim(study, "thief", 30.0)
+            assert thief is not None
+            tables.release(thief[0])
+        return False
+
+    worker.leave = sleep_and_wake_up
+    worker.work(lambda: None)
+    rows = tables.trials(study)
+    assert [row.state for row in rows] == [State.FAILED] + [State.COMPLETE] * 3
+    for number in range(1, 4):
+        _whole(tables.epochs(study)[number], rows[number])
+
+
+def test_what_a_name_still_has_from_before_is_given_back(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=1), 1, {})
+    worker = supervisor(tables, study, tmp_path)
+    assert tables.claim(study, worker.worker.name, -1.0) is not None
+    worker.work(lambda: None)
+    (row,) = tables.trials(study)
+    assert (row.state, row.attempts, row.crashes) == (State.COMPLETE, 2, 0)
+
+
 def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tables: Store, tmp_path: Path) -> None:
     widths = [{"width": 13 if number == 2 else 4 + number} for number in range(9)]
     study = tables.launch(study_spec(enqueue=widths, budget=9), 9, {})
@@ -386,6 +445,48 @@ def test_a_trial_that_kills_the_process_takes_none_of_its_neighbours_with_it(tab
     rows = tables.trials(study)
     assert [(row.number, row.failure) for row in rows if row.state is not State.COMPLETE] == [(2, Failure.CRASHED)]
     assert rows[2].attempts == 3
+
+
+PARKING = [{"width": width} for width in (4, 15, 6, 7, 13, 8)]
+"""In a child of `tests.wide`, number 1 makes room for number 4, which kills the child while number 5 is proposed for later."""
+
+
+@pytest.mark.parametrize(("end", "error"), [("BadInput", BadInput), ("SystemExit", ChildDied)])
+def test_a_supervisor_that_gives_up_keeps_no_trial(tables: Store, tmp_path: Path, end: str, error: type[Exception]) -> None:
+    study = tables.launch(study_spec(enqueue=PARKING, budget=6), 6, {})
+    command = [sys.executable, "-m", "tests.fleeting", str(tmp_path / "begun"), end]
+    with pytest.raises(error, match="gone"):
+        supervisor(tables, study, tmp_path, command).work(lambda: None)
+    rows = tables.trials(study)
+    assert [(row.state, row.crashes) for row in rows if row.number != 1] == [(State.QUEUED, 1)] * 4 + [(State.QUEUED, 0)]
+    assert rows[5].attempts == 1
+
+
+class Leaving(Store):
+    """A database that is away, as often as it is said to be, for who counts."""
+
+    away = 0
+
+    def counts(self, study: Study) -> dict[State, int]:
+        if self.away:
+            self.away -= 1
+            raise DatabaseAway
+        return super().counts(study)
+
+    def release(self, claim: Claim, *, crashed: int = 0) -> None:
+        super().release(claim, crashed=crashed)
+        self.away = 2 * crashed
+
+
+def test_a_database_that_is_away_between_two_children_is_waited_for(tables: Store, tmp_path: Path) -> None:
+    leaving = Leaving(tables.url)
+    study = tables.launch(study_spec(enqueue=PARKING, budget=6), 6, {})
+    worker = supervisor(leaving, study, tmp_path, WIDE)
+    worker.ttl = 0.3
+    worker.work(lambda: None)
+    leaving.close()
+    ends = {row.number: row.state for row in tables.trials(study)}
+    assert ends == dict.fromkeys(range(6), State.COMPLETE) | {1: State.FAILED, 4: State.FAILED}
 
 
 @pytest.mark.parametrize("crashes", [0, 1])
@@ -413,8 +514,8 @@ def test_a_trial_killed_for_want_of_memory_has_one_more_try_alone_and_its_neighb
 
 def test_a_trial_that_keeps_killing_whole_workers_ends_too(tables: Store, tmp_path: Path) -> None:
     study = tables.launch(study_spec(budget=3), 3, {})
-    for _ in range(MAX_DEATHS + 1):  # who dies without a word leaves a lease that runs out
-        claimed = tables.claim(study, "a", -1.0)
+    for number in range(MAX_DEATHS + 1):  # who dies without a word leaves a lease that runs out
+        claimed = tables.claim(study, f"worker {number}", -1.0)
         assert claimed is not None
     assert claimed[1].crashes == MAX_DEATHS
     tables.release(claimed[0])
@@ -423,3 +524,14 @@ def test_a_trial_that_keeps_killing_whole_workers_ends_too(tables: Store, tmp_pa
     assert (lost.state, lost.failure) == (State.FAILED, Failure.CRASHED)
     assert lost.message == "its worker died 6 times without reaching a checkpoint of it; a container's memory may be too small"
     assert all(row.state is State.COMPLETE for row in others)
+
+
+def test_a_trial_that_workers_die_of_before_it_has_parameters_ends_too(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(budget=3, sampler="grid", search={"width": [4, 5], "learning_rate": 0.01}), 3, {})
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(IndexError):
+            supervisor(tables, study, tmp_path).work(lambda: None)
+    supervisor(tables, study, tmp_path).work(lambda: None)
+    *others, lost = tables.trials(study)
+    assert (lost.state, lost.failure, lost.params) == (State.FAILED, Failure.CRASHED, None)
+    assert [row.state for row in others] == [State.COMPLETE] * 2

@@ -36,6 +36,8 @@ class Wide:
         return ROOM
 
     def add(self, trial: Trial) -> None:
+        if trial.number in self._inside:
+            raise RuntimeError(f"trial {trial.number} is here already")
         engine = Paper(self._study)
         if trial.params.get("width") == 13:
             self._deadly.add(trial.number)

@@ -4,9 +4,10 @@ One thread a device; in it one supervisor (`tuner.worker`) at a time, with one t
 two children the device chooses anew: the study of the highest priority, among equals the one that the fewest trials are at work
 on, among those the one that it has left alone for longest.
 
-A study that cannot be begun here, because its data are not readable or its child dies at once, is put aside for a while, and the
-others go on. A device on which `SUSPECT` trials in a row failed of a study that has succeeded elsewhere is no longer trusted: it
-takes nothing more, says so in `tuner workers`, and waits for a person.
+A study that cannot be begun here, because its data are not readable, its child dies at once, or an exception comes that nobody
+expects, is put aside for a while, and the others go on. A device on which `SUSPECT` trials in a row failed of a study of which
+another worker has trained a trial without failure is no longer trusted: it takes nothing more, says so in `tuner workers`, and
+waits for a person.
 """
 
 import logging
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost
 from tuner.process import here
 from tuner.store import Store, Study, Worker
 from tuner.sweep import sweep
@@ -125,7 +126,6 @@ class Device:
         self._began = self._asked = self._enlisted = 0.0
         self._left: dict[int, float] = {}
         self._aside: dict[int, tuple[float, str]] = {}
-        self._failed_in_a_row = 0
         self.quarantine = ""
 
     def drain(self, within: float) -> None:
@@ -172,7 +172,7 @@ class Device:
     def _leaves(self, supervisor: Supervisor) -> bool:
         """Whether another study shall have this device, or none."""
         try:
-            if supervisor.failed_in_a_row >= SUSPECT and self._succeeds(supervisor.study):
+            if supervisor.failed_in_a_row >= SUSPECT and self._store.succeeded_elsewhere(supervisor.study, self._worker.name):
                 self._distrust(f"{SUSPECT} trials of {supervisor.study.name} in a row failed here, others succeeded")
                 return True
             return self._others_first(supervisor)
@@ -189,10 +189,6 @@ class Device:
         share = self._store.counts(mine)[State.RUNNING]
         return gives_way((mine, share), supervisor.held, others, served=now - self._began)
 
-    def _succeeds(self, study: Study) -> bool:
-        counts = self._store.counts(study)
-        return counts[State.COMPLETE] + counts[State.PRUNED] > 0
-
     # Working on it ------------------------------------------------------------
 
     def _attend(self, study: Study) -> None:
@@ -200,7 +196,6 @@ class Device:
         supervisor = Supervisor(self._store, study, self._site.home, list(self._site.roots), self._environment)
         supervisor.worker, supervisor.leave = self._sign(), self._leaves
         supervisor.command, supervisor.stall = list(self._site.command), self._site.stall
-        supervisor.failed_in_a_row = self._failed_in_a_row
         self._began = self._asked = time.monotonic()
         self._supervisor = supervisor
         if self._stop.is_set():  # it was asked for while there was no supervisor to ask
@@ -209,9 +204,13 @@ class Device:
             supervisor.work(lambda: None)
         except (BadInput, ChildDied) as error:
             self._put_aside(study, str(error))
+        except DatabaseLost:
+            raise
+        except Exception as error:
+            log.exception("%s: %s", self._worker.name, study.name)
+            self._put_aside(study, f"{type(error).__name__}: {error}")
         finally:
             self._supervisor = None
-        self._failed_in_a_row = supervisor.failed_in_a_row
         self._left[study.id] = time.monotonic()
 
     def _put_aside(self, study: Study, reason: str) -> None:
@@ -281,8 +280,8 @@ class Crew:
         self._swept = time.monotonic()
         try:
             sweep(self._store, self._site.home, self._site.disk)
-        except DatabaseAway as error:
-            log.warning("%s", error)  # the next sweep does it
+        except (DatabaseLost, OSError) as error:  # on a shared home files may belong to other users
+            log.warning("the disk is swept another time: %s", error)
 
     def _run(self, device: Device, until_idle: bool) -> None:  # noqa: FBT001 — a thread's argument
         try:

@@ -8,7 +8,7 @@ up changes nothing: its first write finds another fence, `LostLease`, and it let
 
 A lease lasts `TTL` seconds and is renewed three times within them, also while an epoch takes hours: the supervisor never trains.
 A worker whose process is gone (same host, no process of that number and start time) loses its leases at once; a host that is
-gone loses them when they run out.
+gone loses them when they run out. To its owner a lease that ran out is still good, as long as nobody else has claimed the trial.
 
 A database that does not answer is asked again. A statement whose answer was lost is repeated as it was: what it had done already
 it finds done. Only a claim cannot be told from one that never was; `Store.disown` gives back what the worker does not know it
@@ -28,7 +28,8 @@ have the trials, and goes on when the database is back.
     D  a loss that is not finite, an exception, out of memory: at once.
        A child that died, or that neither worked nor said anything for `stall` seconds and was killed: E, until the trial has
        ended `MAX_CRASHES` processes without a checkpoint between them; two of them when the kernel killed for want of memory.
-       The last one it has for itself, so that its end is not a neighbour's fault. One whose workers died: after `MAX_DEATHS`
+       The last one it has for itself, so that its end is not a neighbour's fault. One whose workers died, or gave up by an
+       exception that nobody expects: after `MAX_DEATHS`
     E  a stop, a pause, a study that must go first: checkpoint, record, release; without the checkpoint when it takes too long.
        A dead child: release.  A dead supervisor: claimed anew by the next one
     F  `Store.cancel`: the child is killed when the worker finds, at the next renewal at the latest, that nothing is left to it
@@ -90,6 +91,7 @@ class Supervisor:
         self._study = study
         self._home = home
         self.worker = here()
+        self._complaint = ""  # what was wrong with the worker when it began here
         self._roots = [str(root) for root in roots]
         self._environment = environment
         self._gauge, self._sampled = Gauge(environment), -math.inf
@@ -138,14 +140,15 @@ class Supervisor:
 
         Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
         """
+        self._complaint = self.worker.message
         (self._home / self._folder).mkdir(parents=True, exist_ok=True)
         try:
             self._store.enlist(self.worker)
             self._store.note(self._study, self.worker, provenance.here(self._environment))
             self._bury()
+            self._store.disown(self.worker.name, ())  # what a supervisor of this name before this one could not give back
             self._catch_up()
-            while not self._draining and self._unfinished():
-                self._attend_or_recover(tick)
+            self._train(tick)
             if not self._unfinished():  # a kill between the end of a trial and the removal of its file leaves the file behind
                 self._clear()
                 self._begin_next()
@@ -153,12 +156,26 @@ class Supervisor:
             if not self._draining:
                 raise
 
-    def _attend_or_recover(self, tick: Callable[[], None]) -> None:
+    def _train(self, tick: Callable[[], None]) -> None:
+        """Have one child after the other train, until nothing is left to do or `drain` was called; nothing is held then."""
+        while True:
+            try:
+                return self._train_or_give_back(tick)
+            except DatabaseAway as error:
+                log.warning("%s; no training process is left, as others may have its trials soon", error)
+                self._recover()
+
+    def _train_or_give_back(self, tick: Callable[[], None]) -> None:
         try:
-            self._attend(tick)
-        except DatabaseAway as error:
-            log.warning("%s; the training process was stopped, as others may have its trials soon", error)
-            self._recover()
+            while not self._draining and self._unfinished():
+                self._attend(tick)
+        except DatabaseLost:
+            raise
+        except Exception as error:
+            expected = isinstance(error, BadInput | ChildDied)
+            self._give_back(crashed=0 if expected else 1)  # any of the trials may be the reason, as when a worker dies
+            raise
+        self._give_back()
 
     def _unfinished(self) -> bool:
         counts = self._store.counts(self._study)
@@ -265,9 +282,9 @@ class Supervisor:
         self._record(self._await_report(child, tick), child)
         self._give_back()
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, crashed: int = 0) -> None:
         for claim in self._claims.values():
-            self._release(claim)
+            self._release(claim, crashed=crashed)
         self._claims.clear()
         self._ready.clear()
 
@@ -352,16 +369,20 @@ class Supervisor:
         while (taken := self._store.claim(self._study, self.worker.name, self.ttl)) is not None:
             claim, row = taken
             suspect = row.crashes >= MAX_CRASHES - 1
-            if suspect and self._claims:
+            # What it seems to hold still, the child may be training: others had it meanwhile, and the next renewal will tell.
+            if claim.number in self._claims or (suspect and self._claims):
                 self._release(claim)
                 return None
             self._claims[claim.number], self._suspect = claim, claim.number if suspect else None
+            if row.crashes >= MAX_DEATHS:  # its parameters may be what the workers die of
+                self._write([Progress(claim, outcome=_deadly(row))])
+                continue
             try:
                 params = self._propose(claim, beside) if row.params is None else self._resume(row, row.params)
             except LostLease:
                 del self._claims[claim.number]
                 continue
-            if (end := _deadly(row) if row.crashes >= MAX_DEATHS else self._vain(params)) is not None:
+            if (end := self._vain(params)) is not None:
                 self._write([Progress(claim, outcome=end)])
                 continue
             seed = race.seed_of(self._study, row.number)
@@ -407,7 +428,7 @@ class Supervisor:
     def _record(self, report: Report, child: Child) -> None:
         """Judge the epochs and write everything in one transaction; then the checkpoints that it replaced can go."""
         if report.unsaved or report.checkpoints:
-            self.worker = replace(self.worker, message=report.unsaved)
+            self.worker = replace(self.worker, message="; ".join(filter(None, (self._complaint, report.unsaved))))
         if report.engine:
             self.worker = replace(self.worker, engine=report.engine)
         saved = {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +29,8 @@ class Leases(Database):
     def claim(self, study: Study, owner: str, ttl: float, *, now: float | None = None) -> tuple[Claim, Row] | None:
         """Take the next trial: one interrupted before, else the lowest number. None when nothing is free, or the study is paused.
 
-        A row whose lease ran out counts as crashed once more.
+        A row whose lease ran out counts as crashed once more. One whose owner asks stays with it under the fence that it has: it
+        may be at work on it still.
         """
         bound = {"of_study": study.id, "new_owner": owner, "new_ttl": ttl, "now": now}
         with self._write() as connection:
@@ -45,7 +47,8 @@ class Leases(Database):
         with self._read() as connection:
             strays = [claim for row in connection.execute(mine) if (claim := Claim(*row)) not in known]
         for claim in strays:
-            self.release(claim)
+            with suppress(LostLease):  # its lease ran out, and another worker has it
+                self.release(claim)
 
     def propose(self, claim: Claim, params: Params, attrs: Mapping[str, Any]) -> None:
         """Write the parameters of a claimed trial, once and for all. Raises `LostLease`."""
@@ -131,7 +134,7 @@ class Leases(Database):
         if timed not in self._claims:
             c, clock = trial_table.c, self._clock(timed=timed)
             here = c.study_id == sa.bindparam("of_study")
-            lapsed = sa.and_(c.state == State.RUNNING, c.lease_until < clock)
+            lapsed = sa.and_(c.state == State.RUNNING, c.lease_until < clock, c.owner != sa.bindparam("new_owner"))
             searches = (
                 sa.and_(c.state == State.QUEUED, c.attempts > 0),
                 lapsed,

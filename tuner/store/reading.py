@@ -76,6 +76,13 @@ class Reading(Database):
             found = {State(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in State}
 
+    def succeeded_elsewhere(self, study: Study, worker: str) -> bool:
+        """Whether a trial has ended without failure that another worker trained, at the end at least."""
+        c, ends = trial_table.c, (State.COMPLETE, State.PRUNED)
+        theirs = sa.exists().where(c.study_id == study.id, c.state.in_(ends), c.epoch > 0, c.owner != worker)
+        with self._read() as connection:
+            return bool(connection.scalar(sa.select(theirs)))
+
     def epochs(self, study: Study, numbers: Sequence[int] | None = None, *, after: int = 0) -> dict[int, list[Epoch]]:
         """The epochs of some trials (all by default) behind epoch `after`, by trial number."""
         c = epoch_table.c
