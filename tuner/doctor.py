@@ -37,7 +37,7 @@ def _examine(url: str, home: Path, roots: Sequence[Path], environment: Mapping[s
     for package in PACKAGES:
         yield _package(package)
     yield _devices(environment)
-    yield _database(url, home)
+    yield _database(url)
     yield _disk(home)
     for root in roots:
         yield Finding("data folder", root.is_dir(), str(root))
@@ -57,15 +57,15 @@ def _devices(environment: Mapping[str, str]) -> Finding:
     return Finding("devices", result.returncode == 0, lines[-1] if lines else "TensorFlow does not load")
 
 
-def _database(url: str, home: Path) -> Finding:
-    if url.startswith("sqlite") and not (home / "tuner.db").exists():
-        return Finding("database", True, f"none yet in {home}; made by the first run")
+def _database(url: str) -> Finding:
     try:
         store = Store(url)
         version = store.version()
         store.close()
     except TunerError as error:
         return Finding("database", False, str(error))
+    if store.sqlite and version is None:
+        return Finding("database", True, f"none yet in {store.url.database}; made by the first run")
     found = f"{store.url.render_as_string()}, tables at {version}"
     return Finding(
         "database",
