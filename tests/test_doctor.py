@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tuner.devices import environments
 from tuner.doctor import Finding, examine
+from tuner.errors import BadInput
 from tuner.store import HEAD, VERSION_TABLE, Store
 
 
@@ -22,6 +24,13 @@ def no_tensorflow(tmp_path: Path) -> dict[str, str]:
 def finding(what: str, file: Path, environment: dict[str, str]) -> Finding:
     found = {one.what: one for one in examine(f"sqlite:///{file}", file.parent / "home", [], environment)}
     return found[what]
+
+
+def test_a_tensorflow_that_ends_without_a_word_is_no_device(tmp_path: Path, no_tensorflow: dict[str, str]) -> None:
+    said = "TensorFlow does not load: exit code 7, without a word"
+    assert finding("devices", tmp_path / "tuner.db", no_tensorflow) == Finding("devices", False, said)
+    with pytest.raises(BadInput, match=f"--devices: {said}"):
+        environments("auto", no_tensorflow)
 
 
 def test_tables_are_looked_for_where_their_address_says(tmp_path: Path, no_tensorflow: dict[str, str]) -> None:

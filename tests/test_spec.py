@@ -154,6 +154,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
+    ({"search": {"optimizer": [["adam"]]}}, "search.optimizer.choice.0."),
+    ({"search": {"optimizer": {"choice": [{"a": 1}]}}}, "search.optimizer.choice.0."),
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),
     ({"search": {"optimizer": ["adam", "lecure"]}}, "search.optimizer: 'lecure' is no optimizer; did you mean 'lecture'?"),
     ({"search": {"adam": {"beta_3": 0.3}}}, "search.adam.beta_3: adam has no such parameter; did you mean 'beta_2'?"),

@@ -3,12 +3,12 @@
 import importlib.metadata
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.devices import ask_tensorflow
 from tuner.errors import TunerError
 from tuner.store import HEAD, Store
 
@@ -51,10 +51,8 @@ def _package(name: str) -> Finding:
 
 
 def _devices(environment: Mapping[str, str]) -> Finding:
-    """TensorFlow is loaded in a process of its own, as the training child does."""
-    result = subprocess.run([sys.executable, "-c", DEVICES], env=dict(environment), capture_output=True, text=True, check=False)
-    lines = (result.stdout if result.returncode == 0 else result.stderr).strip().splitlines()
-    return Finding("devices", result.returncode == 0, lines[-1] if lines else "TensorFlow does not load")
+    loads, said = ask_tensorflow(DEVICES, environment)
+    return Finding("devices", loads, said if loads else f"TensorFlow does not load: {said}")
 
 
 def _database(url: str) -> Finding:

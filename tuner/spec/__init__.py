@@ -646,17 +646,17 @@ def _with_sub_spaces(search: Mapping[str, Any]) -> dict[str, Any]:
     raw = search.get("optimizer")
     entry = raw if isinstance(raw, dict) else {"choice": raw} if isinstance(raw, list) else {"value": raw}
     words = [entry["value"]] if entry.get("value") in tuple(FAMILIES) else entry.get("choice")
-    if not isinstance(words, list):
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return dict(search)
-    methods = list(dict.fromkeys(method for word in words for method in FAMILIES.get(str(word), (word,))))
+    methods = list(dict.fromkeys(method for word in words for method in FAMILIES.get(word, (word,))))
     when = {"when": entry["when"]} if "when" in entry else {}
     found = {**search, "optimizer": {"choice": methods, **when}}
     return found if "learning_rate" in search else {**_sub_spaces(methods, search), **found}
 
 
-def _sub_spaces(methods: list[Any], search: Mapping[str, Any]) -> dict[str, Any]:
+def _sub_spaces(methods: list[str], search: Mapping[str, Any]) -> dict[str, Any]:
     """What a study searches of each method: its rate and what matters most of its own, as far as the file does not name it."""
-    rows = [row for method in methods if (row := _row(str(method)))]
+    rows = [row for method in methods if (row := _row(method))]
     return {
         f"{row.name}.{name}": {"float": [span.low, span.high], "log": span.log}
         for row in rows
