@@ -1,5 +1,6 @@
 """What a study file may say, and the one line that a mistake gets."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_the_identity_is_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
     assert one.identity == specs.load(written(tmp_path, spread)).identity
     assert one.identity != specs.load(written(tmp_path, GOOD.replace("60", "61"))).identity
     assert specs.restore(one.model_dump_json()) == one
+
+
+def test_what_was_accepted_once_can_be_read_when_the_rules_have_become_stricter() -> None:
+    stored = json.loads(study_spec().model_dump_json()) | {"sampler": {"name": "grid", "startup": 10}}
+    with pytest.raises(BadInput, match=r"sampler\.name: grid needs a step"):
+        specs.parse(stored)
+    assert specs.restore(json.dumps(stored)).sampler.name == "grid"
 
 
 def test_further_objectives_and_constraints_are_part_of_a_study_only_where_it_has_any() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from models import AUGMENTATION, NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
@@ -28,6 +28,7 @@ MAX_CHOICES = 1_000
 NEEDS = {"gp": "torch", "cmaes": "cmaes"}  # samplers that want a package of their own
 # Of what [search] does not name.
 DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedule": "constant", "warmup": WARMUP.default or 0.0}
+ACCEPTED = "accepted"  # the context in which a study is read that was checked when it was launched
 FIRST_RUNG = 4
 STARTUP = 10
 FINALISTS, TRIALS_A_FINALIST = 5, 10
@@ -314,8 +315,8 @@ class StudySpec(Frozen):
         return raw
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for problem in _problems(self):
+    def _consistent(self, info: ValidationInfo) -> Self:
+        for problem in () if info.context == ACCEPTED else _problems(self):
             raise ValueError(problem)
         return self
 
@@ -666,8 +667,8 @@ def _sub_spaces(methods: list[str], search: Mapping[str, Any]) -> dict[str, Any]
 
 
 def restore(text: str) -> StudySpec:
-    """The spec that the store holds as JSON."""
-    return StudySpec.model_validate(json.loads(text))
+    """The spec that the store holds as JSON; one that was accepted once can be read when the rules have become stricter."""
+    return StudySpec.model_validate(json.loads(text), context=ACCEPTED)
 
 
 def _read(path: Path) -> dict[str, Any]:
