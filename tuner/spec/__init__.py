@@ -384,6 +384,7 @@ def values(parameter: Parameter) -> tuple[Value, ...]:
 
 def _problems(spec: StudySpec) -> Iterator[str]:
     """What is wrong with a study whose entries are well formed, most basic first."""
+    yield from _bad_function(spec.model)
     if not spec.search:
         yield "search: nothing to search; name at least one parameter"
     for name, parameter in spec.search.items():
@@ -397,6 +398,12 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     yield from _bad_gradients(spec)
     yield from _bad_rank(spec)
     yield from _bad_enqueue(spec)
+
+
+def _bad_function(model: ModelSpec) -> Iterator[str]:
+    module, _, function = model.name.partition(":")
+    if model.is_code and not all(part.isidentifier() for part in (*module.split("."), function)):
+        yield f"model.name: {model.name!r} names no function; write package.module:function"
 
 
 def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
