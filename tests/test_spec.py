@@ -160,6 +160,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"rank": "optimizer", "final": {}, "pruner": "hyperband"},
         "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials",
     ),
+    (
+        {"rank": "optimizer", "final": {}, "sampler": "grid", "search": {"optimizer": ["sgd", "adam"], "learning_rate": 0.1}},
+        "sampler.name: with rank allowed are all but grid, whose points come as they are",
+    ),
+    (
+        {"enqueue": [{"width": 4}], "sampler": "grid", "search": {"width": [4, 8]}},
+        "enqueue: the points of a grid come as they are; remove it, or write another sampler.name",
+    ),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
     ({"search": {"optimizer": [["adam"]]}}, "search.optimizer.choice.0."),

@@ -579,9 +579,13 @@ def _bad_rank(spec: StudySpec) -> Iterator[str]:
         yield f"objective: with rank allowed is one; remove {', '.join(spec.objective.further)}, or rank"
     if spec.pruner.name == "hyperband":
         yield "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials"
+    if spec.sampler.name == "grid":
+        yield "sampler.name: with rank allowed are all but grid, whose points come as they are"
 
 
 def _bad_enqueue(spec: StudySpec) -> Iterator[str]:
+    if spec.enqueue and spec.sampler.name == "grid":
+        yield "enqueue: the points of a grid come as they are; remove it, or write another sampler.name"
     if len(spec.enqueue) > spec.budget.trials:
         yield f"enqueue: {len(spec.enqueue)} configurations, but budget.trials is {spec.budget.trials}"
     for index, configuration in enumerate(spec.enqueue):
