@@ -291,6 +291,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"pruner": {"name": "asha", "from_epoch": 9}}, "pruner.from_epoch: 9 lies behind the last of 3 epochs"),
     ({"data": {"validation": 0.6, "test": 0.5}}, "data: validation + test = 1.1 leaves nothing to train on"),
     ({"enqueue": [{"width": 3}]}, "enqueue[0].width: 3 is not a value of the search space"),
+    (
+        {"enqueue": [{"width_3": 4}], "search": {"depth": [1, 2], "width": {"int": [4, 8], "per_layer": True}}},
+        "enqueue[0].width_3: not in [search]; did you mean 'width'?",
+    ),
+    (
+        {"enqueue": [{"width_2": 9}], "search": {"depth": [1, 2], "width": {"int": [4, 8], "per_layer": True}}},
+        "enqueue[0].width_2: 9 is not a value of the search space",
+    ),
+    (
+        {"search": {"depth": 2, "width": {"choice": [4, 8], "per_layer": True}, "dropout": {"value": 0.1, "when": {"width": 4}}}},
+        "search.dropout.when.width: differs from layer to layer; allowed is what all layers",
+    ),
     ({"enqueue": [{"wdith": 4}]}, "enqueue[0].wdith: not in [search]; did you mean 'width'?"),
     ({"enqueue": [{}] * 5}, "enqueue: 5 configurations, but budget.trials is 4"),
     ({"name": ""}, "name: string should have at least 1 character"),

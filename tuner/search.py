@@ -37,7 +37,7 @@ from tuner.dimension import Dimension
 from tuner.packing import Packing
 from tuner.pareto import undominated
 from tuner.space import Space
-from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, values
+from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, enqueued, values
 from tuner.store import Row
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
@@ -79,6 +79,7 @@ class Search:
         jointly = spec.sampler.name == "tpe" and not spec.objective.further
         self._joint = {name: self._distributions[name] for name in unconditional} if jointly else None
         self._sampler = _SAMPLERS[spec.sampler.name](self)
+        self._enqueued = enqueued(spec)
         self._keys: dict[str, int] = {}
         self._grid = self._shuffled_grid() if spec.sampler.name == "grid" else None
         with _experimental():
@@ -178,7 +179,7 @@ class Search:
         times.
         """
         trial_id = self._running(number)
-        given = number < len(self.spec.enqueue)
+        given = number < len(self._enqueued)
         for attempt in range(1 if given or len(self._keys) >= self.space.size else RETRIES):
             params = self._draw(number, attempt, beside)
             twin = self._keys.get(self._key(params))
@@ -192,9 +193,9 @@ class Search:
     def _draw(self, number: int, attempt: int, beside: Params | None) -> dict[str, Value]:
         if self._grid is not None:
             return self.space.nth(int(self._grid[number]))
-        enqueued = number < len(self.spec.enqueue)
-        alike = {} if beside is None or enqueued or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
-        given = dict(self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number))
+        first = number < len(self._enqueued)
+        alike = {} if beside is None or first or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
+        given = self._enqueued[number] if first else {} if attempt else self._dealt(number)
         ranked = self._turn(number)
         if any(name in alike and value not in values(alike[name]) for name, value in ranked.items()):
             alike = {}  # whose turn it is matters more than the pack
@@ -243,8 +244,8 @@ class Search:
     def _turn(self, number: int) -> dict[str, Value]:
         """The value of the ranked parameter that a trial is to have: an enqueued one, else all have equal shares."""
         rank = self.spec.rank
-        enqueued = self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
-        return {} if rank is None else {rank: enqueued[rank] if rank in enqueued else self._card(rank, number)}
+        given = self._enqueued[number] if number < len(self._enqueued) else {}
+        return {} if rank is None else {rank: given[rank] if rank in given else self._card(rank, number)}
 
     def _card(self, name: str, number: int) -> Value:
         choices = values(self.space.free[name].parameter)

@@ -382,6 +382,26 @@ def values(parameter: Parameter) -> tuple[Value, ...]:
             return (value,)
 
 
+def in_trials(spec: StudySpec, name: str) -> list[str]:
+    """What a parameter of `[search]` is called in trials: as there, or `width_1`, `width_2`, ... where layers differ in it."""
+    if not spec.search[name].per_layer:
+        return [name]
+    network = NETWORKS[spec.model.name]
+    counter = network.per_layer[name]
+    counts = values(spec.search[counter]) if counter in spec.search else (network.parameters[counter].default,)
+    return [f"{name}_{layer}" for layer in range(1, max(map(int, counts)) + 1)]
+
+
+def enqueued(spec: StudySpec) -> list[dict[str, Value]]:
+    """The given configurations as trials have them: `width` is that of every layer, unless a layer has its own, `width_2`."""
+    found = []
+    for configuration in spec.enqueue:
+        shared = {name: value for name, value in configuration.items() if name in spec.search}
+        of_layers = {own: value for name, value in shared.items() for own in in_trials(spec, name)}
+        found.append(of_layers | {name: value for name, value in configuration.items() if name not in shared})
+    return found
+
+
 def _problems(spec: StudySpec) -> Iterator[str]:
     """What is wrong with a study whose entries are well formed, most basic first."""
     yield from _bad_function(spec.model)
@@ -469,6 +489,8 @@ def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterato
         if other not in spec.search:
             yield f"search.{name}.when: no parameter {other!r} in [search]{_nearest(other, spec.search)}"
             continue
+        if spec.search[other].per_layer:
+            yield f"search.{name}.when.{other}: differs from layer to layer; allowed is what all layers have in common"
         for value in wanted:
             if not contains(spec.search[other], value):
                 yield f"search.{name}.when.{other}: {value!r} is not a value of {other}"
@@ -588,11 +610,12 @@ def _bad_enqueue(spec: StudySpec) -> Iterator[str]:
         yield "enqueue: the points of a grid come as they are; remove it, or write another sampler.name"
     if len(spec.enqueue) > spec.budget.trials:
         yield f"enqueue: {len(spec.enqueue)} configurations, but budget.trials is {spec.budget.trials}"
+    known = {own: parameter for name, parameter in spec.search.items() for own in (name, *in_trials(spec, name))}
     for index, configuration in enumerate(spec.enqueue):
         for name, value in configuration.items():
-            if name not in spec.search:
+            if name not in known:
                 yield f"enqueue[{index}].{name}: not in [search]{_nearest(name, spec.search)}"
-            elif not contains(spec.search[name], value):
+            elif not contains(known[name], value):
                 yield f"enqueue[{index}].{name}: {value!r} is not a value of the search space"
 
 
