@@ -34,11 +34,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
+from tuner.errors import BadInput
 from tuner.packing import Packing
 from tuner.pareto import undominated
 from tuner.space import Space
 from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, enqueued, values
-from tuner.store import Row
+from tuner.store import ANEW, Row, Store, Study
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
 LEARNING = ("tpe", "nsga2", "gp", "cmaes")  # samplers that begin with random trials
@@ -332,6 +333,26 @@ class Search:
             self._storage.set_trial_system_attr(self._ids[number], key, excess)
         self._sampler(number, 0).after_trial(self._study, self._frozen(number), state, reported)
         self._storage.set_trial_state_values(self._ids[number], state, reported)
+
+
+# Limits of the budget ------------------------------------------------------------
+
+
+def out_of_time(store: Store, study: Study) -> str:
+    """Why the study should end now, if its hours are over; empty when it should go on."""
+    hours = study.spec.budget.hours
+    if hours is None or store.clock() - study.created < hours * 3600:
+        return ""
+    return f"budget.hours: {hours:g} hours are over"
+
+
+def extend(store: Store, study: Study, trials: int) -> Study:
+    """Add trials to a study, as `Store.extend` does. Raises `BadInput` where a limit of its budget would cancel them at once."""
+    search = Search(study.spec)
+    search.sync(store.trials(study), {})
+    if reason := search.exhausted() or out_of_time(store, study):
+        raise BadInput(f"{study.name}: {reason}; more trials would be cancelled at once; {ANEW} with another budget")
+    return store.extend(study, trials)
 
 
 # Objectives and constraints ------------------------------------------------------------
