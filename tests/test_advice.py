@@ -208,6 +208,14 @@ def test_the_file_takes_up_what_is_suggested_and_begins_with_the_best() -> None:
     assert all(f"# - {one.says}: {one.evidence}" in text for one in said.suggestions)
 
 
+def test_nothing_is_enqueued_before_a_grid() -> None:
+    steps = {"width": {"int": [16, 256]}, "optimizer": ["sgd", "adam", "lion"], "learning_rate": 0.1}
+    review = searched(lambda p: -0.2 * (p["optimizer"] != "lion"), trials=300, search=steps, sampler="grid")
+    text = sequel.sequel(review, advise(review), "next")
+    assert parse(tomllib.loads(text)).enqueue == ()
+    assert "comes first" not in text
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_the_file_is_valid_whatever_is_suggested(seed: int) -> None:
     rng = np.random.default_rng(seed)

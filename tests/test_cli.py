@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import study_spec
+from tuner.store import Store
+
 TUNER = [sys.executable, "-m", "tuner.cli"]
 REPOSITORY = Path(__file__).parents[1]
 STUDY = """
@@ -348,6 +351,17 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "file is not a database" in refused.stderr
+
+
+def test_a_study_that_would_end_at_once_is_not_extended(tmp_path: Path) -> None:
+    tables = Store(f"sqlite:///{tmp_path / '.tuner' / 'tuner.db'}")
+    tables.migrate()
+    tables.launch(study_spec(budget={"trials": 2, "hours": 1}), 2, {}, now=tables.clock() - 3601)
+    refused = tuner(tmp_path, "extend", "small", "--trials", "1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert refused.stderr.startswith("tuner: small: budget.hours: 1 hours are over; more trials would be cancelled at once; ")
+    assert tables.study("small").trials == 2
+    tables.close()
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["frobnicate"], ["extend", "x", "--trials", "0"], ["best", "x", "--top", "none"]])

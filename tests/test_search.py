@@ -189,6 +189,17 @@ def test_enqueued_configurations_come_first_and_are_completed() -> None:
         assert set(params) == {"width", "optimizer", "momentum", "learning_rate"}
 
 
+def test_an_enqueued_parameter_is_that_of_all_layers_unless_one_has_its_own() -> None:
+    space = {"depth": {"int": [1, 3]}, "width": {"int": [4, 99], "per_layer": True}}
+    enqueue = [{"depth": 3, "width": 32}, {"depth": 2, "width_2": 8, "width": 16}, {"depth": 1, "width_1": 5}]
+    search = Search(study_spec(search=space, enqueue=enqueue))
+    assert [search.ask(number).params for number in range(3)] == [
+        {"depth": 3, "width_1": 32, "width_2": 32, "width_3": 32},
+        {"depth": 2, "width_1": 16, "width_2": 8},
+        {"depth": 1, "width_1": 5},
+    ]
+
+
 def test_a_small_space_is_searched_without_repetition_until_it_is_used_up() -> None:
     spec = study_spec(search={"width": [4, 5, 6], "bias": [True, False]}, budget=8)
     world, search = World(spec), Search(spec)

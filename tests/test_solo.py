@@ -17,7 +17,7 @@ from models.layers import initialise
 from optimizers import SCHEDULES
 from tuner import data as sources
 from tuner.data import Data, Facts, Split, order
-from tuner.errors import BadCheckpoint
+from tuner.errors import BadCheckpoint, BadInput
 from tuner.solo import Solo
 from tuner.spec import DEFAULTS, parse
 from tuner.trial import Trial
@@ -638,6 +638,21 @@ def test_what_a_user_did_wrong_is_raised_and_the_room_stays_free(digits, functio
     with pytest.raises(error, match=says):
         solo.add(Trial(0, {"learning_rate": 0.1}, seed=1))
     assert solo.room == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no.module:build", "no.module cannot be imported: ModuleNotFoundError: No module named 'no'"),
+        ("tests.faulty:build", "tests.faulty cannot be imported: ZeroDivisionError: division by zero"),
+        ("tests.paper:nobody", "tests.paper has no function 'nobody'"),
+        ("tests.paper:__doc__", "tests.paper has no function '__doc__'"),
+    ],
+)
+def test_a_function_that_is_not_there_is_the_studys_mistake_not_a_trials(digits, name, says):
+    with pytest.raises(BadInput) as refused:
+        Solo(study(model=name), digits)
+    assert str(refused.value) == f"model.name: {says}"
 
 
 def test_a_parameter_that_the_function_does_not_take_is_an_error(digits):

@@ -1,5 +1,6 @@
 """What a study file may say, and the one line that a mistake gets."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_the_identity_is_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
     assert one.identity == specs.load(written(tmp_path, spread)).identity
     assert one.identity != specs.load(written(tmp_path, GOOD.replace("60", "61"))).identity
     assert specs.restore(one.model_dump_json()) == one
+
+
+def test_what_was_accepted_once_can_be_read_when_the_rules_have_become_stricter() -> None:
+    stored = json.loads(study_spec().model_dump_json()) | {"sampler": {"name": "grid", "startup": 10}}
+    with pytest.raises(BadInput, match=r"sampler\.name: grid needs a step"):
+        specs.parse(stored)
+    assert specs.restore(json.dumps(stored)).sampler.name == "grid"
 
 
 def test_further_objectives_and_constraints_are_part_of_a_study_only_where_it_has_any() -> None:
@@ -152,8 +160,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"rank": "optimizer", "final": {}, "pruner": "hyperband"},
         "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials",
     ),
+    (
+        {"rank": "optimizer", "final": {}, "sampler": "grid", "search": {"optimizer": ["sgd", "adam"], "learning_rate": 0.1}},
+        "sampler.name: with rank allowed are all but grid, whose points come as they are",
+    ),
+    (
+        {"enqueue": [{"width": 4}], "sampler": "grid", "search": {"width": [4, 8]}},
+        "enqueue: the points of a grid come as they are; remove it, or write another sampler.name",
+    ),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
+    ({"search": {"optimizer": [["adam"]]}}, "search.optimizer.choice.0."),
+    ({"search": {"optimizer": {"choice": [{"a": 1}]}}}, "search.optimizer.choice.0."),
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),
     ({"search": {"optimizer": ["adam", "lecure"]}}, "search.optimizer: 'lecure' is no optimizer; did you mean 'lecture'?"),
     ({"search": {"adam": {"beta_3": 0.3}}}, "search.adam.beta_3: adam has no such parameter; did you mean 'beta_2'?"),
@@ -247,6 +265,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"objective": "val_acuracy"}, "objective.metric: no metric 'val_acuracy'; did you mean 'val_accuracy'?"),
     ({"objective": "loss"}, "objective.metric: search on validation data: val_loss, not loss"),
     ({"train": {"metrics": ["acc"]}}, "train.metrics: no metric 'acc'"),
+    ({"model": "a:b:c"}, "model.name: 'a:b:c' names no function; write package.module:function"),
+    ({"model": ":net"}, "model.name: ':net' names no function; write package.module:function"),
+    ({"model": "nets.py:net-2"}, "model.name: 'nets.py:net-2' names no function; write package.module:function"),
     ({"model": "mpl"}, "model: no network 'mpl'; did you mean 'mlp'?"),
     ({"sampler": "bayes"}, "sampler.name: input should be 'tpe', 'nsga2', 'random', 'qmc', 'gp', 'cmaes' or 'grid', not 'bayes'"),
     ({"objective": []}, "objective.metric: input should be a valid string, not []"),
@@ -270,6 +291,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"pruner": {"name": "asha", "from_epoch": 9}}, "pruner.from_epoch: 9 lies behind the last of 3 epochs"),
     ({"data": {"validation": 0.6, "test": 0.5}}, "data: validation + test = 1.1 leaves nothing to train on"),
     ({"enqueue": [{"width": 3}]}, "enqueue[0].width: 3 is not a value of the search space"),
+    (
+        {"enqueue": [{"width_3": 4}], "search": {"depth": [1, 2], "width": {"int": [4, 8], "per_layer": True}}},
+        "enqueue[0].width_3: not in [search]; did you mean 'width'?",
+    ),
+    (
+        {"enqueue": [{"width_2": 9}], "search": {"depth": [1, 2], "width": {"int": [4, 8], "per_layer": True}}},
+        "enqueue[0].width_2: 9 is not a value of the search space",
+    ),
+    (
+        {"search": {"depth": 2, "width": {"choice": [4, 8], "per_layer": True}, "dropout": {"value": 0.1, "when": {"width": 4}}}},
+        "search.dropout.when.width: differs from layer to layer; allowed is what all layers",
+    ),
     ({"enqueue": [{"wdith": 4}]}, "enqueue[0].wdith: not in [search]; did you mean 'width'?"),
     ({"enqueue": [{}] * 5}, "enqueue: 5 configurations, but budget.trials is 4"),
     ({"name": ""}, "name: string should have at least 1 character"),

@@ -416,6 +416,17 @@ def test_extending_adds_rows_and_undoes_a_stop(store: Store, study: Study) -> No
         store.extend(longer, 10_000)
 
 
+def test_a_grid_is_extended_by_the_points_that_it_has_left(store: Store) -> None:
+    grid = store.launch(study_spec(sampler="grid", search={"width": [4, 5, 6], "bias": [True, False]}), 4, {})
+    longer = store.extend(grid, 9)
+    assert (longer.trials, store.counts(longer)[State.QUEUED]) == (6, 6)
+    with pytest.raises(BadInput, match="--trials: all 6 configurations of the grid have a trial; write another `name`"):
+        store.extend(longer, 1)
+    with pytest.raises(BadInput, match=r"4 \+ 2 is more than 6"):
+        store.extend(grid, 2)  # who had not heard of it
+    assert store.study(grid.name) == longer
+
+
 def test_deleting_leaves_nothing(store: Store, study: Study) -> None:
     taken, _ = claim(store, study)
     store.record([Progress(taken, [epoch(0, 1)])], TTL)

@@ -15,6 +15,7 @@ from tests.paper import accuracy
 from tests.starved import count
 from tuner.cgroup import Cgroup
 from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.search import extend
 from tuner.store import Claim, Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
 from tuner.worker import MAX_DEATHS, Supervisor
@@ -326,6 +327,34 @@ def test_target_and_patience_end_a_study_early(tables: Store, tmp_path: Path) ->
     assert rows[1].message == "budget.target: trial 0 reached 0.875"
     _, rows = run(tables, tmp_path, name="p", search=search, enqueue=[{"width": 12}], budget={"trials": 9, "patience": 3})
     assert [row.state for row in rows] == [State.COMPLETE] * 4 + [State.CANCELLED] * 5
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"target": 0.8}, "budget.target: trial 0 reached 0.875"),
+        ({"patience": 3}, "budget.patience: no trial of the last 3 was better than trial 0"),
+    ],
+)
+def test_a_study_that_is_at_a_limit_is_not_extended(store: Store, tmp_path: Path, limit: dict[str, Any], reason: str) -> None:
+    search = {"width": [12, 4], "learning_rate": 0.03}
+    run(store, tmp_path, search=search, enqueue=[{"width": 12}], budget={"trials": 9, **limit})
+    study = store.study("small")
+    before = store.trials(study)
+    with pytest.raises(BadInput) as refused:
+        extend(store, study, 2)
+    assert str(refused.value).startswith(f"small: {reason}; more trials would be cancelled at once; write another `name` in")
+    assert (store.study("small"), store.trials(study)) == (study, before)
+
+
+def test_a_study_is_extended_while_its_hours_last(store: Store) -> None:
+    spec = study_spec(budget={"trials": 9, "hours": 1})
+    study = store.launch(spec, 9, {}, now=store.clock() - 1800)
+    over = store.launch(spec.model_copy(update={"name": "over"}), 9, {}, now=store.clock() - 3601)
+    assert extend(store, study, 2).trials == 11
+    with pytest.raises(BadInput, match=r"over: budget\.hours: 1 hours are over; more trials would be cancelled at once; write"):
+        extend(store, over, 2)
+    assert store.study("over") == over
 
 
 def test_hours_end_a_study(tables: Store, tmp_path: Path) -> None:

@@ -80,13 +80,20 @@ def environments(wanted: str, base: Mapping[str, str]) -> dict[str, dict[str, st
 
 
 def _count_gpus(environment: Mapping[str, str]) -> int:
-    """TensorFlow is asked in a process of its own: one that has seen a GPU keeps some of its memory."""
-    asked = subprocess.run(
-        [sys.executable, "-c", COUNT_GPUS], env=dict(environment), capture_output=True, text=True, check=False
-    )  # fmt: skip
-    if asked.returncode:
-        raise BadInput(f"--devices: TensorFlow does not load: {asked.stderr.strip().splitlines()[-1]}")
-    return int(asked.stdout.strip().splitlines()[-1])
+    loads, said = ask_tensorflow(COUNT_GPUS, environment)
+    if not loads:
+        raise BadInput(f"--devices: TensorFlow does not load: {said}")
+    return int(said)
+
+
+def ask_tensorflow(program: str, environment: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether a program that loads TensorFlow ends well, and its last line.
+
+    It runs in a process of its own: one that has seen a GPU keeps some of its memory.
+    """
+    asked = subprocess.run([sys.executable, "-c", program], env=dict(environment), capture_output=True, text=True, check=False)
+    said = (asked.stderr if asked.returncode else asked.stdout).strip().rpartition("\n")[2]
+    return not asked.returncode, said or f"exit code {asked.returncode}, without a word"
 
 
 Share = tuple[Study, int]

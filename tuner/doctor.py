@@ -3,12 +3,12 @@
 import importlib.metadata
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.devices import ask_tensorflow
 from tuner.errors import TunerError
 from tuner.store import HEAD, Store
 
@@ -37,7 +37,7 @@ def _examine(url: str, home: Path, roots: Sequence[Path], environment: Mapping[s
     for package in PACKAGES:
         yield _package(package)
     yield _devices(environment)
-    yield _database(url, home)
+    yield _database(url)
     yield _disk(home)
     for root in roots:
         yield Finding("data folder", root.is_dir(), str(root))
@@ -51,21 +51,19 @@ def _package(name: str) -> Finding:
 
 
 def _devices(environment: Mapping[str, str]) -> Finding:
-    """TensorFlow is loaded in a process of its own, as the training child does."""
-    result = subprocess.run([sys.executable, "-c", DEVICES], env=dict(environment), capture_output=True, text=True, check=False)
-    lines = (result.stdout if result.returncode == 0 else result.stderr).strip().splitlines()
-    return Finding("devices", result.returncode == 0, lines[-1] if lines else "TensorFlow does not load")
+    loads, said = ask_tensorflow(DEVICES, environment)
+    return Finding("devices", loads, said if loads else f"TensorFlow does not load: {said}")
 
 
-def _database(url: str, home: Path) -> Finding:
-    if url.startswith("sqlite") and not (home / "tuner.db").exists():
-        return Finding("database", True, f"none yet in {home}; made by the first run")
+def _database(url: str) -> Finding:
     try:
         store = Store(url)
         version = store.version()
         store.close()
     except TunerError as error:
         return Finding("database", False, str(error))
+    if store.sqlite and version is None:
+        return Finding("database", True, f"none yet in {store.url.database}; made by the first run")
     found = f"{store.url.render_as_string()}, tables at {version}"
     return Finding(
         "database",

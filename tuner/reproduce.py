@@ -4,6 +4,7 @@ The first epoch must agree to rounding: the same weights, rows, masks and formul
 digits, in which another pack, processor or version differs, so the best objective is compared more loosely.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,6 @@ def again(spec: StudySpec, trial: Trial, epochs: int, roots: Sequence[Path]) -> 
 
 
 def _apart(recorded: float, repeated: float) -> float:
-    if recorded == repeated:
+    if recorded == repeated or (math.isnan(recorded) and math.isnan(repeated)):
         return 0.0
     return abs(recorded - repeated) / max(abs(recorded), abs(repeated))

@@ -34,11 +34,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.dimension import Dimension
+from tuner.errors import BadInput
 from tuner.packing import Packing
 from tuner.pareto import undominated
 from tuner.space import Space
-from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, values
-from tuner.store import Row
+from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, enqueued, values
+from tuner.store import ANEW, Row, Store, Study
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
 LEARNING = ("tpe", "nsga2", "gp", "cmaes")  # samplers that begin with random trials
@@ -79,6 +80,7 @@ class Search:
         jointly = spec.sampler.name == "tpe" and not spec.objective.further
         self._joint = {name: self._distributions[name] for name in unconditional} if jointly else None
         self._sampler = _SAMPLERS[spec.sampler.name](self)
+        self._enqueued = enqueued(spec)
         self._keys: dict[str, int] = {}
         self._grid = self._shuffled_grid() if spec.sampler.name == "grid" else None
         with _experimental():
@@ -178,7 +180,7 @@ class Search:
         times.
         """
         trial_id = self._running(number)
-        given = number < len(self.spec.enqueue)
+        given = number < len(self._enqueued)
         for attempt in range(1 if given or len(self._keys) >= self.space.size else RETRIES):
             params = self._draw(number, attempt, beside)
             twin = self._keys.get(self._key(params))
@@ -192,9 +194,9 @@ class Search:
     def _draw(self, number: int, attempt: int, beside: Params | None) -> dict[str, Value]:
         if self._grid is not None:
             return self.space.nth(int(self._grid[number]))
-        enqueued = number < len(self.spec.enqueue)
-        alike = {} if beside is None or enqueued or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
-        given = dict(self.spec.enqueue[number] if enqueued else {} if attempt else self._dealt(number))
+        first = number < len(self._enqueued)
+        alike = {} if beside is None or first or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
+        given = self._enqueued[number] if first else {} if attempt else self._dealt(number)
         ranked = self._turn(number)
         if any(name in alike and value not in values(alike[name]) for name, value in ranked.items()):
             alike = {}  # whose turn it is matters more than the pack
@@ -243,8 +245,8 @@ class Search:
     def _turn(self, number: int) -> dict[str, Value]:
         """The value of the ranked parameter that a trial is to have: an enqueued one, else all have equal shares."""
         rank = self.spec.rank
-        enqueued = self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
-        return {} if rank is None else {rank: enqueued[rank] if rank in enqueued else self._card(rank, number)}
+        given = self._enqueued[number] if number < len(self._enqueued) else {}
+        return {} if rank is None else {rank: given[rank] if rank in given else self._card(rank, number)}
 
     def _card(self, name: str, number: int) -> Value:
         choices = values(self.space.free[name].parameter)
@@ -331,6 +333,26 @@ class Search:
             self._storage.set_trial_system_attr(self._ids[number], key, excess)
         self._sampler(number, 0).after_trial(self._study, self._frozen(number), state, reported)
         self._storage.set_trial_state_values(self._ids[number], state, reported)
+
+
+# Limits of the budget ------------------------------------------------------------
+
+
+def out_of_time(store: Store, study: Study) -> str:
+    """Why the study should end now, if its hours are over; empty when it should go on."""
+    hours = study.spec.budget.hours
+    if hours is None or store.clock() - study.created < hours * 3600:
+        return ""
+    return f"budget.hours: {hours:g} hours are over"
+
+
+def extend(store: Store, study: Study, trials: int) -> Study:
+    """Add trials to a study, as `Store.extend` does. Raises `BadInput` where a limit of its budget would cancel them at once."""
+    search = Search(study.spec)
+    search.sync(store.trials(study), {})
+    if reason := search.exhausted() or out_of_time(store, study):
+        raise BadInput(f"{study.name}: {reason}; more trials would be cancelled at once; {ANEW} with another budget")
+    return store.extend(study, trials)
 
 
 # Objectives and constraints ------------------------------------------------------------

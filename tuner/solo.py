@@ -37,7 +37,7 @@ from optimizers.row_memory import LinearBatch
 from tuner import checkpoints, rules
 from tuner.costs import costs
 from tuner.data import Data, Split, order
-from tuner.errors import Unwritable
+from tuner.errors import BadInput, Unwritable
 from tuner.objective import Measure, Objective, at_evaluation, precision
 from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
@@ -233,12 +233,11 @@ class _Own:
 
     def __init__(self, spec: StudySpec, data: Data) -> None:
         self._name, self._facts = spec.model.name, data.facts
+        self._function = _function(spec.model.name)
 
     def fresh(self, configuration: Configuration, seed: int) -> keras.Model:
-        module, name = self._name.split(":")
-        function = getattr(importlib.import_module(module), name)
         keras.utils.set_random_seed(seed)
-        model = function(**configuration.network, **self._accepted(function))
+        model = self._function(**configuration.network, **self._accepted())
         if not isinstance(model, keras.Model):
             raise TypeError(f"{self._name} must return a keras.Model, not {type(model).__name__}")
         self._check(model(tf.zeros((1, *self._facts.input_shape))))
@@ -248,15 +247,29 @@ class _Own:
         for mine, its in zip(model.variables, self.fresh(configuration, seed).variables, strict=True):
             mine.assign(its)
 
-    def _accepted(self, function: Any) -> dict[str, Any]:
+    def _accepted(self) -> dict[str, Any]:
         """What the function may want to know of the data, if it says so."""
         known = {"input_shape": self._facts.input_shape, "outputs": self._facts.outputs}
-        return {name: value for name, value in known.items() if name in inspect.signature(function).parameters}
+        return {name: value for name, value in known.items() if name in inspect.signature(self._function).parameters}
 
     def _check(self, output: Any) -> None:
         shape = tuple(output.shape) if tf.is_tensor(output) else None
         if shape != (1, self._facts.outputs):
             raise ValueError(f"{self._name}: the output for one row must have shape (1, {self._facts.outputs}), not {shape}")
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """A user's function. Raises `BadInput`: without it every trial would fail."""
+    module, _, function = name.partition(":")
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:  # a user's module may raise anything
+        said = str(error).partition("\n")[0][:300]
+        raise BadInput(f"model.name: {module} cannot be imported: {type(error).__name__}: {said}") from error
+    found: Callable[..., Any] | None = getattr(imported, function, None)
+    if not callable(found):
+        raise BadInput(f"model.name: {module} has no function {function!r}")
+    return found
 
 
 # One graph ---------------------------------------------------------------------------------------------------------------------

@@ -94,6 +94,11 @@ class Space:
         """How many different configurations there are; infinite when a dimension is continuous."""
         return self._count(0, {})
 
+    @property
+    def most_trials(self) -> float:
+        """How many trials a study may have: a grid ends when it is searched."""
+        return self.size if self.spec.sampler.name == "grid" else math.inf
+
     def _count(self, index: int, params: dict[str, Value]) -> float:
         if index == len(self.dimensions):
             return 1

@@ -56,7 +56,7 @@ from tuner.channel import Report, Start, Verdict
 from tuner.errors import BadInput, ChildDied, DatabaseAway, DatabaseLost, LostLease
 from tuner.gauge import Gauge
 from tuner.process import Child, alive, here, processors
-from tuner.search import Search
+from tuner.search import Search, out_of_time
 from tuner.spec.aims import amounts, violated
 from tuner.store import Claim, Insistent, Progress, Row, Stage, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Outcome, Params, State, Trial
@@ -547,18 +547,12 @@ class Supervisor:
 
     def _check_budget(self) -> None:
         """Cancel what is queued once the study's hours, target or patience are reached."""
-        reason = self._search.exhausted() or self._out_of_time()
+        reason = self._search.exhausted() or out_of_time(self._store, self._study)
         if reason:
             for trial in self._ready:
                 self._release(self._claims.pop(trial.number))
             self._ready.clear()
             self._store.stop(self._study, reason)
-
-    def _out_of_time(self) -> str:
-        hours = self._study.spec.budget.hours
-        if hours is None or self._store.clock() - self._study.created < hours * 3600:
-            return ""
-        return f"budget.hours: {hours:g} hours are over"
 
 
 def _show(tick: Callable[[], None]) -> None:

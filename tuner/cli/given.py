@@ -40,10 +40,10 @@ def caution(spec: "StudySpec") -> None:
 
 
 def budget(spec: "StudySpec") -> int:
-    """How many trials there will be: a grid ends when it is searched."""
+    """How many trials there will be."""
     from tuner.space import Space
 
-    return int(min(spec.budget.trials, Space(spec).size)) if spec.sampler.name == "grid" else spec.budget.trials
+    return int(min(spec.budget.trials, Space(spec).most_trials))
 
 
 def facts(spec: "StudySpec", known: "Facts", data: str | None) -> dict[str, Any]:

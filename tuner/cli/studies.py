@@ -131,10 +131,13 @@ def priority(
 def extend(name: Name, trials: Annotated[int, typer.Option("--trials", min=1, help="How many more.")], db: Db = HOME) -> None:
     """Give a study more trials; its race, if it has one, is run anew after them.
 
-    Workers go on with it; without any, `tuner run` with its file does.
+    A grid gets as many as it has points left, a study that has reached its target or is out of hours or patience none. Workers go
+    on with it; without any, `tuner run` with its file does.
     """
+    from tuner import search
+
     with places.store(db) as tables:
-        study = tables.extend(tables.study(name), trials)
+        study = search.extend(tables, tables.study(name), trials)
     say(f"{name}: {study.trials} trials in all")
 
 

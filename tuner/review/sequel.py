@@ -1,7 +1,7 @@
-"""The study file that takes up what a study suggests, and begins with its best configuration."""
+"""The study file that takes up what a study suggests, and begins with its best configuration, if its sampler lets it."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tuner import toml
 from tuner.dimension import When
@@ -19,28 +19,30 @@ def sequel(review: Review, advice: Advice, name: str) -> str:
     numbers = {one.key: one.change for one in advice.suggestions if isinstance(one.change, int)}
     search = _reachable({**spec.search, **parameters}, {d.name: d.when for d in Space(spec).dimensions})
     best = {key: value for key, value in chosen(review).items() if key in search and contains(search[key], value)}
+    first = () if spec.sampler.name == "grid" else (best,)  # nothing comes before the points of a grid
     epochs = numbers.pop("train.epochs", spec.train.epochs)
     budget = {"trials": len(review.rows)} | {key.removeprefix("budget."): change for key, change in numbers.items()}
     follower = spec.model_copy(
         update={
             "name": name,
             "search": search,
-            "enqueue": (best,),
+            "enqueue": first,
             "train": spec.train.model_copy(update={"epochs": epochs}),
             "pruner": spec.pruner.model_copy(update={"from_epoch": min(spec.pruner.from_epoch, epochs)}),
             "budget": spec.budget.model_copy(update=budget),
         }
     )
-    text = "\n".join([*_heading(review, advice, best), toml.study_file(follower, defaults=False)])
+    text = "\n".join([*_heading(review, advice, first), toml.study_file(follower, defaults=False)])
     parse(tomllib.loads(text), name)
     return text
 
 
-def _heading(review: Review, advice: Advice, best: Params) -> list[str]:
-    missing = [key for key in chosen(review) if key not in best]
+def _heading(review: Review, advice: Advice, first: Sequence[Params]) -> list[str]:
     lines = [f"{review.study.name} goes on: what its {advice.complete} complete trials suggest.", ""]
     lines += [f"- {one.says}: {one.evidence}" for one in advice.suggestions]
-    lines += ["", f"Its best configuration comes first{', without ' if missing else ''}{', '.join(missing)}."]
+    for best in first:
+        missing = [key for key in chosen(review) if key not in best]
+        lines += ["", f"Its best configuration comes first{', without ' if missing else ''}{', '.join(missing)}."]
     return [f"# {line}".rstrip() for line in lines]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from models import AUGMENTATION, NETWORKS, Limits
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
@@ -28,6 +28,7 @@ MAX_CHOICES = 1_000
 NEEDS = {"gp": "torch", "cmaes": "cmaes"}  # samplers that want a package of their own
 # Of what [search] does not name.
 DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedule": "constant", "warmup": WARMUP.default or 0.0}
+ACCEPTED = "accepted"  # the context in which a study is read that was checked when it was launched
 FIRST_RUNG = 4
 STARTUP = 10
 FINALISTS, TRIALS_A_FINALIST = 5, 10
@@ -314,8 +315,8 @@ class StudySpec(Frozen):
         return raw
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for problem in _problems(self):
+    def _consistent(self, info: ValidationInfo) -> Self:
+        for problem in () if info.context == ACCEPTED else _problems(self):
             raise ValueError(problem)
         return self
 
@@ -381,8 +382,29 @@ def values(parameter: Parameter) -> tuple[Value, ...]:
             return (value,)
 
 
+def in_trials(spec: StudySpec, name: str) -> list[str]:
+    """What a parameter of `[search]` is called in trials: as there, or `width_1`, `width_2`, ... where layers differ in it."""
+    if not spec.search[name].per_layer:
+        return [name]
+    network = NETWORKS[spec.model.name]
+    counter = network.per_layer[name]
+    counts = values(spec.search[counter]) if counter in spec.search else (network.parameters[counter].default,)
+    return [f"{name}_{layer}" for layer in range(1, max(map(int, counts)) + 1)]
+
+
+def enqueued(spec: StudySpec) -> list[dict[str, Value]]:
+    """The given configurations as trials have them: `width` is that of every layer, unless a layer has its own, `width_2`."""
+    found = []
+    for configuration in spec.enqueue:
+        shared = {name: value for name, value in configuration.items() if name in spec.search}
+        of_layers = {own: value for name, value in shared.items() for own in in_trials(spec, name)}
+        found.append(of_layers | {name: value for name, value in configuration.items() if name not in shared})
+    return found
+
+
 def _problems(spec: StudySpec) -> Iterator[str]:
     """What is wrong with a study whose entries are well formed, most basic first."""
+    yield from _bad_function(spec.model)
     if not spec.search:
         yield "search: nothing to search; name at least one parameter"
     for name, parameter in spec.search.items():
@@ -396,6 +418,12 @@ def _problems(spec: StudySpec) -> Iterator[str]:
     yield from _bad_gradients(spec)
     yield from _bad_rank(spec)
     yield from _bad_enqueue(spec)
+
+
+def _bad_function(model: ModelSpec) -> Iterator[str]:
+    module, _, function = model.name.partition(":")
+    if model.is_code and not all(part.isidentifier() for part in (*module.split("."), function)):
+        yield f"model.name: {model.name!r} names no function; write package.module:function"
 
 
 def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
@@ -461,6 +489,8 @@ def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterato
         if other not in spec.search:
             yield f"search.{name}.when: no parameter {other!r} in [search]{_nearest(other, spec.search)}"
             continue
+        if spec.search[other].per_layer:
+            yield f"search.{name}.when.{other}: differs from layer to layer; allowed is what all layers have in common"
         for value in wanted:
             if not contains(spec.search[other], value):
                 yield f"search.{name}.when.{other}: {value!r} is not a value of {other}"
@@ -571,16 +601,21 @@ def _bad_rank(spec: StudySpec) -> Iterator[str]:
         yield f"objective: with rank allowed is one; remove {', '.join(spec.objective.further)}, or rank"
     if spec.pruner.name == "hyperband":
         yield "pruner.name: with rank allowed are asha, median, none: the brackets of hyperband are for all trials"
+    if spec.sampler.name == "grid":
+        yield "sampler.name: with rank allowed are all but grid, whose points come as they are"
 
 
 def _bad_enqueue(spec: StudySpec) -> Iterator[str]:
+    if spec.enqueue and spec.sampler.name == "grid":
+        yield "enqueue: the points of a grid come as they are; remove it, or write another sampler.name"
     if len(spec.enqueue) > spec.budget.trials:
         yield f"enqueue: {len(spec.enqueue)} configurations, but budget.trials is {spec.budget.trials}"
+    known = {own: parameter for name, parameter in spec.search.items() for own in (name, *in_trials(spec, name))}
     for index, configuration in enumerate(spec.enqueue):
         for name, value in configuration.items():
-            if name not in spec.search:
+            if name not in known:
                 yield f"enqueue[{index}].{name}: not in [search]{_nearest(name, spec.search)}"
-            elif not contains(spec.search[name], value):
+            elif not contains(known[name], value):
                 yield f"enqueue[{index}].{name}: {value!r} is not a value of the search space"
 
 
@@ -646,17 +681,17 @@ def _with_sub_spaces(search: Mapping[str, Any]) -> dict[str, Any]:
     raw = search.get("optimizer")
     entry = raw if isinstance(raw, dict) else {"choice": raw} if isinstance(raw, list) else {"value": raw}
     words = [entry["value"]] if entry.get("value") in tuple(FAMILIES) else entry.get("choice")
-    if not isinstance(words, list):
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return dict(search)
-    methods = list(dict.fromkeys(method for word in words for method in FAMILIES.get(str(word), (word,))))
+    methods = list(dict.fromkeys(method for word in words for method in FAMILIES.get(word, (word,))))
     when = {"when": entry["when"]} if "when" in entry else {}
     found = {**search, "optimizer": {"choice": methods, **when}}
     return found if "learning_rate" in search else {**_sub_spaces(methods, search), **found}
 
 
-def _sub_spaces(methods: list[Any], search: Mapping[str, Any]) -> dict[str, Any]:
+def _sub_spaces(methods: list[str], search: Mapping[str, Any]) -> dict[str, Any]:
     """What a study searches of each method: its rate and what matters most of its own, as far as the file does not name it."""
-    rows = [row for method in methods if (row := _row(str(method)))]
+    rows = [row for method in methods if (row := _row(method))]
     return {
         f"{row.name}.{name}": {"float": [span.low, span.high], "log": span.log}
         for row in rows
@@ -666,8 +701,8 @@ def _sub_spaces(methods: list[Any], search: Mapping[str, Any]) -> dict[str, Any]
 
 
 def restore(text: str) -> StudySpec:
-    """The spec that the store holds as JSON."""
-    return StudySpec.model_validate(json.loads(text))
+    """The spec that the store holds as JSON; one that was accepted once can be read when the rules have become stricter."""
+    return StudySpec.model_validate(json.loads(text), context=ACCEPTED)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tuner.store.insistent import Insistent
 from tuner.store.leases import Leases
 from tuner.store.reading import Reading
 from tuner.store.stages import Stages
-from tuner.store.studies import Studies
+from tuner.store.studies import ANEW, Studies
 from tuner.store.tables import (
     HEAD,
     PARENT,
@@ -37,6 +37,7 @@ from tuner.store.views import Views
 from tuner.store.workers import Workers
 
 __all__ = [
+    "ANEW",
     "HEAD",
     "PARENT",
     "VERSION_TABLE",

@@ -8,10 +8,13 @@ import sqlalchemy as sa
 
 from tuner.errors import BadInput, StudyChanged, UnknownStudy
 from tuner.failpoints import reach
+from tuner.space import Space
 from tuner.spec import MAX_TRIALS, StudySpec
 from tuner.store.database import Database
 from tuner.store.tables import Study, decode_study, study_table, trial_table
 from tuner.trial import State
+
+ANEW = "write another `name` in the file to begin a new study"
 
 
 class Studies(Database):
@@ -70,18 +73,25 @@ class Studies(Database):
             connection.execute(study_table.delete().where(_all(study)))
 
     def extend(self, study: Study, trials: int) -> Study:
-        """Add rows to the budget; a study that had stopped goes on, and a race that follows it begins anew after that."""
+        """Add rows to the budget; a study that had stopped goes on, and a race that follows it begins anew after that.
+
+        A grid gets as many as it has points left. Raises `BadInput` when there are none, or too many trials.
+        """
+        points = Space(study.spec).most_trials
+        trials, most = int(min(trials, points - study.trials)), int(min(points, MAX_TRIALS))
+        if trials < 1:
+            raise BadInput(f"--trials: all {most} configurations of the grid have a trial; {ANEW}")
         wanted = bool(study.spec.final.finalists)
         with self._write() as connection:
             bigger = (
                 study_table.update()
-                .where(study_table.c.id == study.id, study_table.c.trials + trials <= MAX_TRIALS)
+                .where(study_table.c.id == study.id, study_table.c.trials + trials <= most)
                 .values(trials=study_table.c.trials + trials, stopped="", followed=not wanted)
                 .returning(study_table.c.trials)
             )
             total = connection.scalar(bigger)
             if total is None:
-                raise BadInput(f"--trials: {study.trials} + {trials} is more than {MAX_TRIALS}")
+                raise BadInput(f"--trials: {study.trials} + {trials} is more than {most}")
             _add_rows(connection, study.id, range(total - trials, total))
             connection.execute(study_table.update().where(after(study)).values(followed=True))
             self._end_trials(connection, after(study), "the study was extended", (State.QUEUED, State.RUNNING))
@@ -170,6 +180,6 @@ def _what_changed(old: StudySpec, new: StudySpec) -> str:
         if not key or before[table].get(key) != after[table].get(key)
     ]
     return (
-        f"the study {old.name!r} exists and differs in {', '.join(entries)}; write another `name` in the file to begin a "
-        "new study, `tuner extend` to give this one more trials, or `tuner delete` to forget it"
+        f"the study {old.name!r} exists and differs in {', '.join(entries)}; {ANEW}, "
+        "`tuner extend` to give this one more trials, or `tuner delete` to forget it"
     )
