@@ -4,6 +4,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -114,17 +115,22 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
 ) -> None:
     taken = fresh.claim(study, "a", TTL)
     assert taken is not None
-    claim, _ = taken
-
-    def doomed() -> Iterator[Progress]:
-        yield Progress(claim, [Epoch(0, 1, {"loss": 1.0}, 0.1)])
+    progress = [Progress(taken[0], [Epoch(0, 1, {"loss": 1.0}, 0.1)])]
+    waiting = "SELECT FROM pg_stat_activity WHERE application_name = 'tuner' AND wait_event_type = 'Lock'"
+    with (
+        psycopg.connect(postgresql) as other,
+        psycopg.connect(postgresql, autocommit=True) as watch,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("LOCK TABLE tuner.epoch IN EXCLUSIVE MODE")
+        doomed = pool.submit(fresh.record, progress, TTL)
+        while not watch.execute(waiting).rowcount:  # until the trial's row is changed, and its epoch is not yet there
+            pass
         kill_sessions(postgresql)
-        yield Progress(claim, [Epoch(0, 2, {"loss": 1.0}, 0.1)])
-
-    with pytest.raises(DatabaseAway):
-        fresh.record(doomed(), TTL)
-    assert fresh.epochs(study) == {}
-    fresh.record([Progress(claim, [Epoch(0, 1, {"loss": 1.0}, 0.1)])], TTL)
+        with pytest.raises(DatabaseAway):
+            doomed.result()
+    assert (fresh.epochs(study), fresh.trials(study)[0].epoch) == ({}, 0)
+    fresh.record(progress, TTL)
     assert [e.epoch for e in fresh.epochs(study)[0]] == [1]
 
 
