@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "as a truth": (STUDY.replace("budget = 4", "budget = true"), "budget.trials: input should be a valid integer, not True"),
     # code and models
     "a function": ('model = "os:system"' + STUDY, "model.name: os:system is code; allow it to run with --allow-code"),
-    "a function elsewhere": ('model = "../x:y"' + STUDY, "model.name: ../x:y is code; allow it to run with --allow-code"),
+    "a function elsewhere": ('model = "../x:y"' + STUDY, "model.name: '../x:y' names no function; write package.module:function"),
     "a saved model": ('model = "m.keras"' + STUDY, "model: no network 'm.keras'; allowed: mlp"),
     "an old saved model": ('model = "m.h5"' + STUDY, "model: no network 'm.h5'; allowed: mlp"),
     "a pickle": (STUDY.replace("digits", "rows.pkl"), "data.source: "),
