@@ -12,6 +12,7 @@ import pytest
 from optimizers import FAMILIES
 from tests.conftest import study_spec
 from tests.paper import accuracy
+from tuner.packing import Packing
 from tuner.search import DUPLICATE, Search, frozen_trials
 from tuner.spec import StudySpec, contains
 from tuner.store import Row
@@ -23,6 +24,7 @@ CONDITIONAL = {
     "momentum": {"float": [0.5, 0.99]},
     "learning_rate": {"float": [1e-3, 1e-1], "log": True},
 }
+METHODS = {"optimizer": ["sgd", "adam", "muon"], "learning_rate": {"float": [1e-3, 1e-1], "log": True}}
 SAMPLERS = ["tpe", "random", "qmc", "cmaes"]
 
 
@@ -110,6 +112,18 @@ def test_random_proposals_cover_the_space_evenly() -> None:
     assert abs(optimizers["sgd"] - 300) < 4 * math.sqrt(150)
     low = sum(float(params["learning_rate"]) < 1e-2 for params in drawn)
     assert abs(low - 300) < 4 * math.sqrt(150)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_a_proposal_beside_a_trial_may_train_in_one_pack_with_it(sampler: str) -> None:
+    search_space = {"depth": {"int": [1, 3]}, "width": {"int": [16, 256], "log": True}, "batch_size": [16, 32], **METHODS}
+    spec = study_spec(sampler=sampler, search=search_space)
+    world, search = World(spec), Search(spec)
+    world.train(search, range(25))
+    packing = Packing(search.space)
+    for number in range(25, 65):
+        beside = search.params(number % 25)
+        assert packing.form(search.ask(number, beside).params) == packing.form(beside)
 
 
 RANKED: dict[str, Any] = {"search": CONDITIONAL, "rank": "optimizer", "final": {}, "budget": 42, "train": {"epochs": 9}}

@@ -206,17 +206,22 @@ class Search:
         frozen = self._frozen(number)
         study = optuna.pruners._filter_study(self._seen(ranked, sampler), frozen)
         sampler.before_trial(study, frozen)
-        joint = self._joint if self._joint is not None else sampler.infer_relative_search_space(study, frozen)
+        narrow = {n: _distribution(replace(self.space.free[n], parameter=p)) for n, p in alike.items() if n not in given}
+        if self._joint is None:
+            joint = sampler.infer_relative_search_space(study, frozen)
+        else:  # TPE learns from the trials outside of a narrower range too, but knows choices by their places
+            joint = {n: d if isinstance(d, CategoricalDistribution) else narrow.get(n, d) for n, d in self._joint.items()}
         relative = sampler.sample_relative(study, frozen, {n: d for n, d in joint.items() if n not in given})
 
         def suggest(dimension: Dimension) -> Value:
             name, distribution = dimension.name, self._distributions[dimension.name]
             if name in given:
                 return given[name]
-            if name in alike and (narrowed := _distribution(replace(dimension, parameter=alike[name]))) != distribution:
-                return self._narrowed(partial(sampler.sample_independent, study, frozen, name), distribution, narrowed)
-            if name in relative and distribution._contains(distribution.to_internal_repr(relative[name])):
+            allowed = narrow.get(name, distribution)
+            if name in relative and _has(allowed, relative[name]):
                 return _plain(relative[name])
+            if allowed != distribution:
+                return self._narrowed(partial(sampler.sample_independent, study, frozen, name), distribution, allowed)
             return _plain(sampler.sample_independent(study, frozen, name, distribution))
 
         return self.space.choose(suggest)
@@ -431,6 +436,12 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
             return FloatDistribution(low, high, log=log, step=fstep)
         case parameter:
             return CategoricalDistribution(values(parameter))
+
+
+def _has(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
 @contextmanager

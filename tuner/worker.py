@@ -357,7 +357,7 @@ class Supervisor:
         if report.room is None or self._draining or not self._claims or (report.like is None and report.room):
             return  # the child does not train now: it waits for the next verdict, or asks for the rest of a pack
         beside = self._search.params(report.like) if report.like is not None else self._ready[0].params if self._ready else None
-        unpruned = 3 * self._study.spec.train.epochs // 4 if self._study.spec.pruner.name == "none" else 0
+        unpruned = self._study.spec.train.epochs - 1 if self._study.spec.pruner.name == "none" else 0
         for _ in range(min(math.ceil(report.soon / max(PREPARED, unpruned)), report.soon - len(self._ready))):
             if self._suspect in self._claims or (trial := self._next(beside)) is None:
                 return
