@@ -635,9 +635,8 @@ def test_a_removed_study_is_gone_and_its_name_is_free(
 ) -> None:
     complete(tables, study)
     forwarder.forward(study.name)
-    tables.delete(study)
-    track.removal(tables, study, uri)()
-    track.removal(tables, study, uri)()  # once more changes nothing
+    track.delete(tables, study, uri)
+    track.delete(tables, study, uri)  # once more changes nothing
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
     again = tables.launch(study.spec, 4, {}, now=3000.0)
     forwarder.forward(study.name)
@@ -651,8 +650,7 @@ def test_a_study_that_is_deleted_here_does_not_come_back_there(
     forwarder.forward(study.name)
     train(tables, claim, 1, COMPLETE)
     (item,) = tables.behind(track.view(tables, uri), study)
-    tables.delete(study)
-    track.removal(tables, study, uri)()
+    track.delete(tables, study, uri)
     with pytest.raises(UnknownStudy):
         forwarder._show(study, item)
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
@@ -897,7 +895,7 @@ def test_a_server_that_comes_back_is_shown_everything(tables: Store, study: Stud
     before = mlflow.everything(study)
     assert forwarder.rebuild(study) == 2
     assert mlflow.everything(study) == before
-    track.removal(tables, study, relay.uri)()
+    track.delete(tables, study, relay.uri)
     assert mlflow.experiment(study, ALL).lifecycle_stage == "deleted"
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from models import Network
-from tuner.spec import FloatRange, IntRange, Parameter, values
+from tuner.spec import FloatRange, IntRange, Parameter, of_layers, values
 from tuner.trial import Params, Value
 
 When: TypeAlias = Mapping[str, tuple[Value, ...]]
@@ -85,9 +85,9 @@ class Structure:
             some = {counter: tuple(n for n in counts if n)} if 0 in counts and any(counts) else {}
             yield Dimension(name, parameter, *self._of_kind(name, None, {**when, **some}))
             return
-        for layer in range(1, max(counts) + 1):
+        for layer, own in enumerate(of_layers(self._network, self._search, name), 1):
             deep = {counter: tuple(n for n in counts if n >= layer)} if counter in self._search else {}
-            yield Dimension(f"{name}_{layer}", parameter, *self._of_kind(name, layer, {**when, **deep}))
+            yield Dimension(own, parameter, *self._of_kind(name, layer, {**when, **deep}))
 
     def _counts(self, counter: str) -> list[int]:
         """Every value of a parameter that counts layers."""

@@ -38,7 +38,7 @@ from tuner.errors import BadInput
 from tuner.packing import Packing
 from tuner.pareto import undominated
 from tuner.space import Space
-from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, enqueued, values
+from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, contains, enqueued, values
 from tuner.store import ANEW, Row, Store, Study
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
@@ -218,8 +218,8 @@ class Search:
             if name in given:
                 return given[name]
             allowed = narrow.get(name, distribution)
-            if name in relative and _has(allowed, relative[name]):
-                return _plain(relative[name])
+            if name in relative and contains(alike.get(name, dimension.parameter), value := _plain(relative[name])):
+                return value
             if allowed != distribution:
                 return self._narrowed(partial(sampler.sample_independent, study, frozen, name), distribution, allowed)
             return _plain(sampler.sample_independent(study, frozen, name, distribution))
@@ -436,12 +436,6 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
             return FloatDistribution(low, high, log=log, step=fstep)
         case parameter:
             return CategoricalDistribution(values(parameter))
-
-
-def _has(distribution: BaseDistribution, value: Any) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
 @contextmanager

@@ -151,29 +151,23 @@ def delete(
     """Forget a study, in MLflow too."""
     import shutil
 
+    from tuner import track
+
     with places.store(db) as tables:
         study = tables.study(name)
         if not yes:
             typer.confirm(f"Delete {name} with {study.trials} trials?", abort=True)
         folders = [places.home(db, home) / stage.folder for stage in (study, *tables.stages(study))]
-        remove_runs = _removal(tables, study, db)  # nothing is deleted while MLflow is away
-        tables.delete(study)  # before its runs, so that a tracker that is at work does not show it again
-        remove_runs()
+        if places.has_mlflow(db):
+            places.use_mlflow_here()
+            track.delete(tables, study, places.mlflow_uri(db))
+        else:
+            tables.delete(study)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
     say(f"{name}: deleted")
     if left := [str(folder) for folder in folders if folder.exists()]:
         complain(f"{', '.join(left)}: could not be removed")
-
-
-def _removal(tables: "Store", study: "Study", db: str) -> Callable[[], None]:
-    """What deletes a study from MLflow, if there is one."""
-    from tuner import track
-
-    if not places.has_mlflow(db):
-        return lambda: None
-    places.use_mlflow_here()
-    return track.removal(tables, study, places.mlflow_uri(db))
 
 
 def _work(tables: "Store", study: "Study", supervisor: "Callable[[Study], Supervisor]") -> bool:

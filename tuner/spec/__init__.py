@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from models import AUGMENTATION, NETWORKS, Limits
+from models import AUGMENTATION, NETWORKS, Limits, Network
 from optimizers import ALIASES, COMMON, FAMILIES, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
@@ -382,14 +382,16 @@ def values(parameter: Parameter) -> tuple[Value, ...]:
             return (value,)
 
 
-def in_trials(spec: StudySpec, name: str) -> list[str]:
-    """What a parameter of `[search]` is called in trials: as there, or `width_1`, `width_2`, ... where layers differ in it."""
-    if not spec.search[name].per_layer:
-        return [name]
-    network = NETWORKS[spec.model.name]
+def of_layers(network: Network, search: Mapping[str, Parameter], name: str) -> list[str]:
+    """What a parameter that differs from layer to layer is called in trials: `width_1`, `width_2`, ..."""
     counter = network.per_layer[name]
-    counts = values(spec.search[counter]) if counter in spec.search else (network.parameters[counter].default,)
+    counts = values(search[counter]) if counter in search else (network.parameters[counter].default,)
     return [f"{name}_{layer}" for layer in range(1, max(map(int, counts)) + 1)]
+
+
+def _in_trials(spec: StudySpec, name: str) -> list[str]:
+    """What a parameter of `[search]` is called in trials."""
+    return of_layers(NETWORKS[spec.model.name], spec.search, name) if spec.search[name].per_layer else [name]
 
 
 def enqueued(spec: StudySpec) -> list[dict[str, Value]]:
@@ -397,8 +399,8 @@ def enqueued(spec: StudySpec) -> list[dict[str, Value]]:
     found = []
     for configuration in spec.enqueue:
         shared = {name: value for name, value in configuration.items() if name in spec.search}
-        of_layers = {own: value for name, value in shared.items() for own in in_trials(spec, name)}
-        found.append(of_layers | {name: value for name, value in configuration.items() if name not in shared})
+        unfolded = {own: value for name, value in shared.items() for own in _in_trials(spec, name)}
+        found.append(unfolded | {name: value for name, value in configuration.items() if name not in shared})
     return found
 
 
@@ -610,7 +612,7 @@ def _bad_enqueue(spec: StudySpec) -> Iterator[str]:
         yield "enqueue: the points of a grid come as they are; remove it, or write another sampler.name"
     if len(spec.enqueue) > spec.budget.trials:
         yield f"enqueue: {len(spec.enqueue)} configurations, but budget.trials is {spec.budget.trials}"
-    known = {own: parameter for name, parameter in spec.search.items() for own in (name, *in_trials(spec, name))}
+    known = {own: parameter for name, parameter in spec.search.items() for own in (name, *_in_trials(spec, name))}
     for index, configuration in enumerate(spec.enqueue):
         for name, value in configuration.items():
             if name not in known:

@@ -112,11 +112,12 @@ class Leases(Database):
     def _update(self, connection: sa.Connection, changes: Sequence[Change], now: float | None) -> int:
         """How many rows were changed."""
         statement = self._guarded_statement(tuple(changes[0][1]), timed=now is not None)
-        guards = [{"of_study": claim.study_id, "of_number": claim.number, "of_fence": claim.fence} for claim, _ in changes]
-        bound = [{f"new_{name}": value for name, value in news.items()} for _, news in changes]
-        return connection.execute(
-            statement, [{**its, **guard, "now": now} for its, guard in zip(bound, guards, strict=True)]
-        ).rowcount
+        bound = [
+            {f"new_{name}": value for name, value in news.items()}
+            | {"of_study": claim.study_id, "of_number": claim.number, "of_fence": claim.fence, "now": now}
+            for claim, news in changes
+        ]
+        return connection.execute(statement, bound).rowcount
 
     def _guarded_statement(self, names: tuple[str, ...], *, timed: bool) -> sa.Update:
         """The update of these values behind the fence; built once, as building takes longer than running it."""

@@ -531,18 +531,15 @@ def lag(store: Store, study: Study, uri: str) -> int:
     return sum(len(store.behind(view(store, uri), stage, MAX_TRIALS)) for stage in (study, *store.stages(study)))
 
 
-def removal(store: Store, study: Study, uri: str) -> Callable[[], None]:
-    """What deletes a study's experiment with its runs from MLflow, so that its name is free again.
+def delete(store: Store, study: Study, uri: str) -> None:
+    """Forget a study here and in MLflow, where its name is free again.
 
-    Raises `Unreachable` at once, before anything else is deleted.
+    Raises `Unreachable`, before anything is deleted when MLflow does not answer from the start.
     """
     door = Door(uri)
     door.find(study.identity)
-
-    def remove() -> None:
-        experiment = door.find(study.identity)
-        if experiment is not None:
-            door.trash(experiment, f"{study.name} (deleted {study.identity})")
-        store.forget(view(store, uri), study)
-
-    return remove
+    store.delete(study)  # first, so that a tracker that is at work does not show it again
+    experiment = door.find(study.identity)
+    if experiment is not None:
+        door.trash(experiment, f"{study.name} (deleted {study.identity})")
+    store.forget(view(store, uri), study)
