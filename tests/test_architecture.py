@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "mlflow", "optuna", "sqlalchemy", "pandas", "sklearn", "plotly", "matplotlib", "pydantic"}
 KERAS = ("solo.py", "objective.py", "lanes", "export.py", "winner.py", "costs.py")
 DOORS = {
-    "optuna": {"tuner/search.py", "tuner/review"},
+    "optuna": {"tuner/search", "tuner/review"},
     "optuna_dashboard": {"tuner/review/mirror.py"},
     "tensorboard": {"tuner/review/board.py"},
     "sqlalchemy": {"tuner/store", "tuner/migrations"},

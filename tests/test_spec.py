@@ -10,6 +10,7 @@ from optimizers import FAMILIES, OPTIMIZERS
 from tests.conftest import study_spec
 from tuner import spec as specs
 from tuner.errors import BadInput
+from tuner.spec.aims import Frozen
 
 GOOD = """
 data = "digits"
@@ -362,6 +363,6 @@ def test_a_user_function_takes_any_parameter() -> None:
 def test_every_entry_is_frozen_and_closed() -> None:
     for name in dir(specs):
         model = getattr(specs, name)
-        if isinstance(model, type) and issubclass(model, specs.Frozen):
+        if isinstance(model, type) and issubclass(model, Frozen):
             assert model.model_config["frozen"]
             assert model.model_config["extra"] == "forbid"

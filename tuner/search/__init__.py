@@ -16,20 +16,15 @@ the rung dominates in this objective and the weights; one that is dominated must
 
 import json
 import logging
-import math
-import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -37,15 +32,15 @@ from tuner.dimension import Dimension
 from tuner.errors import BadInput
 from tuner.packing import Packing
 from tuner.pareto import undominated
+from tuner.search.samplers import LEARNING, distribution_of, pruner_of, sampler_of
+from tuner.search.seen import WEIGHTS, Among, Rivals, Several
 from tuner.space import Space
-from tuner.spec import Fixed, FloatRange, IntRange, StudySpec, contains, enqueued, values
+from tuner.spec import Fixed, StudySpec, contains, enqueued, values
 from tuner.store import ANEW, Row, Store, Study
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
-LEARNING = ("tpe", "nsga2", "gp", "cmaes")  # samplers that begin with random trials
 RETRIES = 20  # how often a configuration that was tried before is drawn again
 DUPLICATE = "duplicate_of"
-WEIGHTS = "parameters"  # the attribute of a trial in the replica that says how many it trains
 PRIVATE = "cma:"  # attributes with this prefix hold a pickle and never leave the process
 
 _STATES = {
@@ -73,25 +68,21 @@ class Search:
         self.spec = spec
         self.space = Space(spec)
         self._packing = Packing(self.space)
-        self._distributions = {name: _distribution(d) for name, d in self.space.free.items()}
+        self._distributions = {name: distribution_of(d) for name, d in self.space.free.items()}
         # TPE would find out from all trials which parameters exist in each of them, at the price of half an ask; we know.
         unconditional = (d.name for d in self.space.free.values() if not d.parents and d.count > 1)
         # With several objectives it learns each parameter by itself, as Optuna has it.
         jointly = spec.sampler.name == "tpe" and not spec.objective.further
         self._joint = {name: self._distributions[name] for name in unconditional} if jointly else None
-        self._sampler = _SAMPLERS[spec.sampler.name](self)
+        self._sampler = sampler_of(self.space)
         self._enqueued = enqueued(spec)
         self._keys: dict[str, int] = {}
         self._grid = self._shuffled_grid() if spec.sampler.name == "grid" else None
-        with _experimental():
-            self._study = optuna.create_study(
-                study_name=spec.name,
-                directions=directions(spec),
-                sampler=RandomSampler(),
-                pruner=_PRUNERS[spec.pruner.name](spec),
-            )
+        self._study = optuna.create_study(
+            study_name=spec.name, directions=directions(spec), sampler=RandomSampler(), pruner=pruner_of(spec)
+        )
         self._storage = self._study._storage
-        self._kind = _Several if spec.objective.further else optuna.Study
+        self._kind = Several if spec.objective.further else optuna.Study
         self._ids: list[int] = []
         self._lowest_open = 0
 
@@ -206,7 +197,7 @@ class Search:
         frozen = self._frozen(number)
         study = optuna.pruners._filter_study(self._seen(ranked, sampler), frozen)
         sampler.before_trial(study, frozen)
-        narrow = {n: _distribution(replace(self.space.free[n], parameter=p)) for n, p in alike.items() if n not in given}
+        narrow = {n: distribution_of(replace(self.space.free[n], parameter=p)) for n, p in alike.items() if n not in given}
         if self._joint is None:
             joint = sampler.infer_relative_search_space(study, frozen)
         else:  # TPE learns from the trials outside of a narrower range too, but knows choices by their places
@@ -266,7 +257,7 @@ class Search:
         """
         if not ranked:
             return self._kind(self.spec.name, self._storage, sampler, self._study.pruner)
-        return _Among(ranked, self.spec.name, self._storage, sampler, self._study.pruner)
+        return Among(ranked, self.spec.name, self._storage, sampler, self._study.pruner)
 
     def _shuffled_grid(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.random.default_rng(self.spec.seed).permutation(int(self.space.size))
@@ -282,7 +273,7 @@ class Search:
         trial, rank = self._storage.get_trial(trial_id), self.spec.rank
         if self.spec.objective.further:
             self._storage.set_trial_user_attr(trial_id, WEIGHTS, epoch.parameters)
-            return self._study.pruner.prune(_Rivals(self._study, epoch.parameters), trial)
+            return self._study.pruner.prune(Rivals(self._study, epoch.parameters), trial)
         rivals = self._study if rank is None else self._seen({rank: trial.params[rank]}, self._study.sampler)
         return self._study.pruner.prune(rivals, trial)
 
@@ -383,26 +374,6 @@ def _excesses(spec: StudySpec, end: Outcome | Row) -> dict[str, float]:
     return {f"constraints:{constraint}": constraint.excess(end.costs) for constraint in known}
 
 
-class _Several(optuna.Study):
-    """A study of several objectives; where Optuna compares by a single one, as among pruned trials, it is the first."""
-
-    @property
-    def direction(self) -> StudyDirection:
-        return self.directions[0]
-
-
-class _Rivals(_Several):
-    """What a pruner sees of a study: the trials whose networks have at most so many weights."""
-
-    def __init__(self, study: optuna.Study, weights: int) -> None:
-        super().__init__(study.study_name, study._storage, study.sampler, study.pruner)
-        self._weights = weights
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:  # noqa: FBT001, FBT002
-        """As many as compete."""
-        return [t for t in super().get_trials(deepcopy, states) if t.user_attrs.get(WEIGHTS, math.inf) <= self._weights]
-
-
 def frozen_trials(spec: StudySpec, rows: Iterable[Row], epochs: Mapping[int, Iterable[Epoch]]) -> list[FrozenTrial]:
     """The rows as Optuna's own trials, for its plots and for a real `optuna.Study`."""
     search = Search(spec)
@@ -423,122 +394,6 @@ def _frozen_from(row: Row, epochs: Iterable[Epoch], search: Search) -> FrozenTri
     )
     trial.number = row.number
     return trial
-
-
-# Optuna's kinds from ours ------------------------------------------------------------
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    match dimension.parameter:
-        case IntRange(int=(low, high), log=log, step=step):
-            return IntDistribution(low, low + (high - low) // step * step, log=log, step=step)
-        case FloatRange(float=(low, high), log=log, step=fstep):
-            return FloatDistribution(low, high, log=log, step=fstep)
-        case parameter:
-            return CategoricalDistribution(values(parameter))
-
-
-@contextmanager
-def _experimental() -> Iterator[None]:
-    """Optuna warns that the interfaces of some samplers and pruners may change; the version is pinned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-class _Among(optuna.Study):
-    """A study of which only the trials are seen that have certain parameters."""
-
-    def __init__(self, having: Params, name: str, storage: BaseStorage, sampler: BaseSampler, pruner: BasePruner) -> None:
-        super().__init__(name, storage, sampler, pruner)
-        self._having = having
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,  # noqa: FBT001, FBT002 — as Optuna calls it
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,  # noqa: FBT001, FBT002 — the same
-    ) -> list[FrozenTrial]:
-        seen = super()._get_trials(deepcopy, states, use_cache)
-        return [trial for trial in seen if all(trial.params.get(name) == value for name, value in self._having.items())]
-
-
-class _Sobol(QMCSampler):
-    """Optuna's QMC sampler over the whole space, point `n` for trial `n` whoever asks: no counter to keep or to lose."""
-
-    def __init__(self, search: Search, others: BaseSampler) -> None:
-        with _experimental():
-            super().__init__(seed=search.spec.seed, scramble=True, independent_sampler=others, warn_independent_sampling=False)
-        self._space = {d.name: search._distributions[d.name] for d in search.space.free.values() if not d.parents}
-        self._number = 0
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter that exists in all configurations."""
-        self._number = trial.number
-        return self._space
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._number
-
-
-Factory = Callable[[int, int], BaseSampler]
-
-
-def _tpe(search: Search) -> Factory:
-    startup = search.spec.sampler.startup
-    return lambda number, attempt: TPESampler(n_startup_trials=startup, seed=_seed(search.spec.seed, number, attempt))
-
-
-def _nsga2(search: Search) -> Factory:
-    size = max(2, search.spec.sampler.startup)
-    return lambda number, attempt: NSGAIISampler(population_size=size, seed=_seed(search.spec.seed, number, attempt))
-
-
-def _random(search: Search) -> Factory:
-    return lambda number, attempt: RandomSampler(seed=_seed(search.spec.seed, number, attempt))
-
-
-def _qmc(search: Search) -> Factory:
-    drawn = _random(search)
-    return lambda number, attempt: _Sobol(search, drawn(number, attempt)) if attempt == 0 else drawn(number, attempt)
-
-
-def _gp(search: Search) -> Factory:
-    startup = search.spec.sampler.startup
-    return lambda number, attempt: GPSampler(n_startup_trials=startup, seed=_seed(search.spec.seed, number, attempt))
-
-
-def _cmaes(search: Search) -> Factory:
-    with _experimental():
-        sampler = CmaEsSampler(n_startup_trials=search.spec.sampler.startup, seed=search.spec.seed)
-    drawn = _random(search)
-    return lambda number, attempt: sampler if attempt == 0 else drawn(number, attempt)
-
-
-_SAMPLERS: Mapping[str, Callable[[Search], Factory]] = {
-    "tpe": _tpe,
-    "nsga2": _nsga2,
-    "random": _random,
-    "qmc": _qmc,
-    "gp": _gp,
-    "cmaes": _cmaes,
-    "grid": _random,
-}
-
-_PRUNERS: Mapping[str, Callable[[StudySpec], BasePruner]] = {
-    "asha": lambda spec: SuccessiveHalvingPruner(
-        min_resource=spec.pruner.from_epoch, reduction_factor=spec.pruner.factor, min_early_stopping_rate=0
-    ),
-    "hyperband": lambda spec: HyperbandPruner(
-        min_resource=spec.pruner.from_epoch, max_resource=spec.train.epochs, reduction_factor=spec.pruner.factor
-    ),
-    "median": lambda spec: MedianPruner(n_warmup_steps=spec.pruner.from_epoch - 1),
-    "none": lambda spec: NopPruner(),
-}
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _plain(value: Any) -> Value:
