@@ -28,7 +28,7 @@ from pathlib import Path
 from scipy.stats import ks_2samp
 
 from benchmarks.environment import describe
-from benchmarks.searches import DIGITS, MNIST, Ended, Searched, ours, peer, study
+from benchmarks.searches import DIGITS, MNIST, Searched, ours, peer, study
 from tuner import data as sources
 from tuner.data import Tested
 from tuner.lanes import Lanes
@@ -95,23 +95,19 @@ def scored(spec: StudySpec, data: Tested, params: Params) -> float:
     return statistics.mean(test[n][max(range(len(its)), key=its.__getitem__)] for n, its in validation.items())
 
 
-def row(seed: int, side: str, trials: int, best: Ended, test: float) -> None:
-    """A line of the table."""
-    print(f"{seed:>4}  {side:<12}{trials:>7}{best.value:>14.4f}{test:>10.4f}", flush=True)
-
-
 def side(name: str, search: Searched, until: float | None, spec: StudySpec, data: Tested) -> float:
     """Show a search; the test accuracy of its winner."""
     best = search.best(until)
     test = scored(spec, data, best.params)
-    row(spec.seed, name, sum(until is None or trial.at <= until for trial in search.trials), best, test)
+    trials = sum(until is None or trial.at <= until for trial in search.trials)
+    print(f"{spec.seed:>4}  {name:<12}{trials:>7}{search.seconds:>9.0f}{best.value:>14.4f}{test:>10.4f}", flush=True)
     return test
 
 
 def compared(given: Options, trials: int, seconds: float | None) -> list[float]:
     """For every seed, by how much our winner is better on the test split."""
     assert given.mnist is not None
-    print(f"\n{'seed':>4}  {'side':<12}{'trials':>7}{'validation':>14}{'test':>10}")
+    print(f"\n{'seed':>4}  {'side':<12}{'trials':>7}{'seconds':>9}{'validation':>14}{'test':>10}")
     differences = []
     for seed in range(given.seeds):
         spec = study(MNIST, trials, seed=seed, data={**MNIST["data"], "source": str(given.mnist)})
