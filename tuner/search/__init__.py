@@ -35,7 +35,7 @@ from tuner.pareto import undominated
 from tuner.search.samplers import LEARNING, distribution_of, pruner_of, sampler_of
 from tuner.search.seen import WEIGHTS, Among, Rivals, Several
 from tuner.space import Space
-from tuner.spec import Fixed, StudySpec, contains, enqueued, values
+from tuner.spec import Fixed, Parameter, StudySpec, contains, enqueued, values
 from tuner.store import ANEW, Row, Store, Study
 from tuner.trial import Epoch, Outcome, Params, State, Value
 
@@ -185,19 +185,13 @@ class Search:
     def _draw(self, number: int, attempt: int, beside: Params | None) -> dict[str, Value]:
         if self._grid is not None:
             return self.space.nth(int(self._grid[number]))
-        first = number < len(self._enqueued)
-        alike = {} if beside is None or first or self.spec.sampler.name == "qmc" else self._packing.alike(beside)
-        given = self._enqueued[number] if first else {} if attempt else self._dealt(number)
         ranked = self._turn(number)
-        if any(name in alike and value not in values(alike[name]) for name, value in ranked.items()):
-            alike = {}  # whose turn it is matters more than the pack
-        given = {name: value for name, value in given.items() if name not in alike or value in values(alike[name])}
-        given |= {name: parameter.value for name, parameter in alike.items() if isinstance(parameter, Fixed)} | ranked
-        sampler = self._sampler(number, attempt)
-        frozen = self._frozen(number)
+        alike = self._alike(number, beside, ranked)
+        given = self._given(number, attempt, alike) | ranked
+        narrow = {n: distribution_of(replace(self.space.free[n], parameter=p)) for n, p in alike.items() if n not in given}
+        sampler, frozen = self._sampler(number, attempt), self._frozen(number)
         study = optuna.pruners._filter_study(self._seen(ranked, sampler), frozen)
         sampler.before_trial(study, frozen)
-        narrow = {n: distribution_of(replace(self.space.free[n], parameter=p)) for n, p in alike.items() if n not in given}
         if self._joint is None:
             joint = sampler.infer_relative_search_space(study, frozen)
         else:  # TPE learns from the trials outside of a narrower range too, but knows choices by their places
@@ -216,6 +210,19 @@ class Search:
             return _plain(sampler.sample_independent(study, frozen, name, distribution))
 
         return self.space.choose(suggest)
+
+    def _alike(self, number: int, beside: Params | None, ranked: Params) -> Mapping[str, Parameter]:
+        """What a trial may have beside another; empty when its parameters are given, or when whose turn it is does not fit."""
+        if beside is None or number < len(self._enqueued) or self.spec.sampler.name == "qmc":
+            return {}
+        alike = self._packing.alike(beside)
+        return alike if all(value in values(alike[name]) for name, value in ranked.items() if name in alike) else {}
+
+    def _given(self, number: int, attempt: int, alike: Mapping[str, Parameter]) -> dict[str, Value]:
+        """The parameters of a trial that no sampler is asked for."""
+        given = self._enqueued[number] if number < len(self._enqueued) else {} if attempt else self._dealt(number)
+        fitting = {name: value for name, value in given.items() if name not in alike or value in values(alike[name])}
+        return fitting | {name: parameter.value for name, parameter in alike.items() if isinstance(parameter, Fixed)}
 
     def _narrowed(
         self, sample: Callable[[BaseDistribution], Any], distribution: BaseDistribution, narrowed: BaseDistribution
