@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.solo.studies import epochs_of
 from tests.test_lanes_equal_solo import check_same, curves, study
-from tests.test_solo import epochs_of
 from tuner import data as sources
 from tuner.abreast import Abreast
 from tuner.packing import ABREAST, Packing, abreast

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import study_spec
+from tests.solo.studies import epochs_of
 from tests.test_lanes_equal_solo import check_same, curves, study
-from tests.test_solo import epochs_of
 from tuner import data as sources
 from tuner.lanes import ROUNDS, Lanes
 from tuner.packing import Packing, planned

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optimizers import FAMILIES, find
-from tests.test_solo import epochs_of
+from tests.solo.studies import epochs_of
 from tuner import data as sources
 from tuner.lanes import Lanes
 from tuner.solo import Solo

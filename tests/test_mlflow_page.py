@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import study_spec
-from tests.test_track import Mlflow, begin, scored, train
+from tests.track.studies import MARKS, Mlflow, begin, scored, train
 from tuner.store import Claim, Store, Study
 from tuner.track import Forwarder
 from tuner.trial import Failure, Outcome, State
@@ -17,12 +17,7 @@ from tuner.trial import Failure, Outcome, State
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.usefixtures("environment"),
-    # MLflow 3.17 against SQLAlchemy 2.1
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"),
-]
+pytestmark = [pytest.mark.slow, *MARKS]
 
 WAIT = 60_000  # milliseconds that a page may take on a busy machine
 

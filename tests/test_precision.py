@@ -8,7 +8,7 @@ import tensorflow as tf
 import optimizers
 from models import NETWORKS, load
 from optimizers.loss_scale import FIRST, GROWS_AFTER, LossScale
-from tests.test_solo import PARAMS, interrupted, study, train, weights_after
+from tests.solo.studies import PARAMS, interrupted, study, train, weights_after
 from tuner import data as sources
 from tuner.errors import BadInput
 from tuner.solo import Solo

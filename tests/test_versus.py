@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.histories import Past, history, raced, scored
-from tests.test_review import ended
+from tests.review.studies import ended
 from tuner import interval
 from tuner import review as reviews
 from tuner.cli import app

@@ -1,4 +1,4 @@
-"""Study files that somebody might try (P12), beside those in `tests.test_spec`, `tests.test_data` and `tests.test_cli`."""
+"""Study files that somebody might try (P12), beside those in `tests.test_spec`, `tests.data` and `tests.test_cli`."""
 
 from contextlib import chdir
 from pathlib import Path
