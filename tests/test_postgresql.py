@@ -3,7 +3,7 @@
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,11 +14,13 @@ import sqlalchemy as sa
 
 from tests.conftest import study_spec
 from tuner.errors import BadInput, DatabaseAway
-from tuner.store import Alone, Progress, Store, Study
+from tuner.process import here
+from tuner.store import Alone, Plan, Progress, Stage, Store, Study
 from tuner.store.database import address
 from tuner.trial import Epoch, Outcome, State
 
 TTL = 30.0
+WAITING = "SELECT FROM pg_stat_activity WHERE application_name = 'tuner' AND wait_event_type = 'Lock'"
 PASSWORD = "p@s/w:rd?{#%} hunter2"
 
 
@@ -116,7 +118,6 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
     taken = fresh.claim(study, "a", TTL)
     assert taken is not None
     progress = [Progress(taken[0], [Epoch(0, 1, {"loss": 1.0}, 0.1)])]
-    waiting = "SELECT FROM pg_stat_activity WHERE application_name = 'tuner' AND wait_event_type = 'Lock'"
     with (
         psycopg.connect(postgresql) as other,
         psycopg.connect(postgresql, autocommit=True) as watch,
@@ -124,7 +125,7 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
     ):
         other.execute("LOCK TABLE tuner.epoch IN EXCLUSIVE MODE")
         doomed = pool.submit(fresh.record, progress, TTL)
-        while not watch.execute(waiting).rowcount:  # until the trial's row is changed, and its epoch is not yet there
+        while not watch.execute(WAITING).rowcount:  # until the trial's row is changed, and its epoch is not yet there
             pass
         kill_sessions(postgresql)
         with pytest.raises(DatabaseAway):
@@ -132,6 +133,59 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
     assert (fresh.epochs(study), fresh.trials(study)[0].epoch) == ({}, 0)
     fresh.record(progress, TTL)
     assert [e.epoch for e in fresh.epochs(study)[0]] == [1]
+
+
+STEERED: dict[str, tuple[Callable[[Store, Study], None], set[tuple[bool, int, bool]]]] = {
+    "pause": (lambda store, study: store.pause(study, paused=True), {(True, 0, False)}),
+    "priority": (lambda store, study: store.prioritise(study, 5), {(False, 5, False)}),
+    "cancel": (lambda store, study: store.cancel(study, "by a person"), {(False, 0, True)}),
+    "delete": (lambda store, study: store.delete(study), set()),
+}
+"""A verb, and what becomes of a race: whether it is paused, its priority, and whether nothing is to follow it."""
+
+
+@pytest.mark.parametrize("verb", STEERED)
+def test_a_race_that_is_being_written_is_steered_with_its_study(fresh: Store, postgresql: str, verb: str) -> None:
+    study = fresh.launch(study_spec(final={"finalists": 2, "seeds": 3}), 4, {})
+    fresh.stop(study, "enough")
+    steer, expected = STEERED[verb]
+    with (
+        psycopg.connect(postgresql) as other,
+        psycopg.connect(postgresql, autocommit=True) as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other.execute("LOCK TABLE tuner.trial IN EXCLUSIVE MODE")
+        written = pool.submit(fresh.follow, study, Plan(Stage.RACE, study.spec, {}, [{"width": 4}]))
+        while watch.execute(WAITING).rowcount < 1:  # until the race is there, and its trials are not
+            pass
+        steered = pool.submit(steer, fresh, study)
+        while watch.execute(WAITING).rowcount < 2:  # until the verb waits for it
+            pass
+        other.rollback()
+        written.result()
+        steered.result()
+        found = watch.execute("SELECT paused, priority, followed FROM tuner.study WHERE stage = 'race'").fetchall()
+    assert set(found) == expected
+
+
+def test_what_a_worker_notes_of_a_study_that_is_being_deleted_is_dropped(fresh: Store, study: Study, postgresql: str) -> None:
+    worker = here()
+    with (
+        psycopg.connect(postgresql) as other,
+        psycopg.connect(postgresql, autocommit=True) as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other.execute("DELETE FROM tuner.study")
+        noted = [
+            pool.submit(fresh.note, study, worker, {"machine": "m"}),
+            pool.submit(fresh.sample, study, worker.name, {"a": 1.0}),
+        ]
+        while watch.execute(WAITING).rowcount < 2:
+            pass
+        other.commit()
+        for one in noted:
+            one.result()
+    assert fresh.samples(study, after=0.0, limit=1) == []
 
 
 def test_an_end_whose_commit_was_not_answered_counts_once(fresh: Store, study: Study, relay: tuple[Relay, Store]) -> None:

@@ -70,6 +70,7 @@ class Studies(Database):
     def delete(self, study: Study) -> None:
         """Forget a study with its stages, trials, epochs and the views' records."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             connection.execute(study_table.delete().where(_all(study)))
 
     def extend(self, study: Study, trials: int) -> Study:
@@ -100,16 +101,19 @@ class Studies(Database):
     def pause(self, study: Study, *, paused: bool) -> None:
         """Let no trial of the study be claimed, or let them be claimed again."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             connection.execute(study_table.update().where(_all(study)).values(paused=paused))
 
     def prioritise(self, study: Study, priority: int) -> None:
         """Put the study before those of a lower priority."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             connection.execute(study_table.update().where(_all(study)).values(priority=priority))
 
     def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
         """End the study now: what is queued or runs is cancelled, whoever holds it has lost its lease, and no race follows."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             ended = {"stopped": reason, "paused": False, "followed": True}
             connection.execute(study_table.update().where(_all(study)).values(ended))
             self._end_trials(connection, _all(study), reason, (State.QUEUED, State.RUNNING), now)
@@ -162,6 +166,11 @@ def after(study: Study) -> sa.ColumnElement[bool]:
 def _all(study: Study) -> sa.ColumnElement[bool]:
     """A study with the stages that follow it."""
     return sa.or_(study_table.c.id == study.id, after(study))
+
+
+def _let_none_follow(connection: sa.Connection, study: Study) -> None:
+    """Wait for a stage that is being written, which the next statement sees then, and let no other one be."""
+    connection.execute(sa.select(study_table.c.id).where(_all(study)).order_by(study_table.c.id).with_for_update())
 
 
 def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:
