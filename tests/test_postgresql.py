@@ -13,10 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import study_spec
+from tuner import worker
 from tuner.errors import BadInput, DatabaseAway
 from tuner.process import here
 from tuner.store import Alone, Plan, Progress, Stage, Store, Study
-from tuner.store.database import address
+from tuner.store.database import POSTGRESQL_CONNECTION, address
 from tuner.trial import Epoch, Outcome, State
 
 TTL = 30.0
@@ -112,6 +113,41 @@ def test_idle_connections_that_the_server_dropped_are_replaced_unseen(fresh: Sto
     assert fresh.claim(study, "a", TTL) is not None
 
 
+def test_a_server_that_takes_no_writes_for_a_while_is_away(fresh: Store, study: Study, postgresql: str) -> None:
+    def set_read_only(value: str) -> None:
+        with psycopg.connect(postgresql, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+            connection.execute(f"ALTER ROLE CURRENT_USER SET default_transaction_read_only = {value}")
+        kill_sessions(postgresql)
+
+    set_read_only("on")
+    try:
+        with pytest.raises(DatabaseAway, match="read-only"):
+            fresh.claim(study, "a", TTL)
+    finally:
+        set_read_only("off")
+    assert fresh.claim(study, "a", TTL) is not None
+
+
+def test_no_device_waits_behind_the_others_for_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, ThreadPoolExecutor(8) as pool:
+        silent.bind(str(tmp_path / ".s.PGSQL.5432"))
+        silent.listen()
+        store = Store(f"postgresql://postgres@/postgres?host={tmp_path}")
+        asked = [pool.submit(store.clock) for _ in range(8)]
+        sessions = [silent.accept()[0] for _ in asked]
+        assert not any(one.done() for one in asked)
+        for session in sessions:
+            session.close()
+        assert all(isinstance(one.exception(), DatabaseAway) for one in asked)
+        store.close()
+
+
+def test_who_cannot_reach_the_server_knows_it_while_its_leases_hold() -> None:
+    wait, silence = POSTGRESQL_CONNECTION["connect_timeout"], POSTGRESQL_CONNECTION["tcp_user_timeout"] / 1000
+    assert worker.TTL / worker.RENEWALS + silence + wait < worker.TTL  # a renewal is lost, then another session tried for
+    assert worker.TTL * (1 - worker.MARGIN) + worker.RETRY + wait < worker.TTL  # tried for once more at the last moment
+
+
 def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works_again(
     fresh: Store, study: Study, postgresql: str
 ) -> None:
@@ -169,7 +205,7 @@ def test_a_race_that_is_being_written_is_steered_with_its_study(fresh: Store, po
 
 
 def test_what_a_worker_notes_of_a_study_that_is_being_deleted_is_dropped(fresh: Store, study: Study, postgresql: str) -> None:
-    worker = here()
+    mine = here()
     with (
         psycopg.connect(postgresql) as other,
         psycopg.connect(postgresql, autocommit=True) as watch,
@@ -177,8 +213,8 @@ def test_what_a_worker_notes_of_a_study_that_is_being_deleted_is_dropped(fresh: 
     ):
         other.execute("DELETE FROM tuner.study")
         noted = [
-            pool.submit(fresh.note, study, worker, {"machine": "m"}),
-            pool.submit(fresh.sample, study, worker.name, {"a": 1.0}),
+            pool.submit(fresh.note, study, mine, {"machine": "m"}),
+            pool.submit(fresh.sample, study, mine.name, {"a": 1.0}),
         ]
         while watch.execute(WAITING).rowcount < 2:
             pass
