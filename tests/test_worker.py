@@ -564,3 +564,13 @@ def test_a_trial_that_workers_die_of_before_it_has_parameters_ends_too(tables: S
     *others, lost = tables.trials(study)
     assert (lost.state, lost.failure, lost.params) == (State.FAILED, Failure.CRASHED, None)
     assert [row.state for row in others] == [State.COMPLETE] * 2
+
+
+def test_a_pause_holds_also_when_the_budget_ends_the_study_at_that_moment(tables: Store) -> None:
+    study = tables.launch(study_spec(final={"finalists": 2, "seeds": 3}), 4, {})
+    tables.pause(study, paused=True)
+    tables.stop(study, "budget.patience: enough")
+    assert tables.study("small").paused
+    assert tables.waiting() == []
+    tables.pause(study, paused=False)
+    assert [due.name for due, _ in tables.waiting()] == ["small"]

@@ -122,7 +122,7 @@ class Studies(Database):
         """End the study early: what is still queued is cancelled, what runs may finish."""
         with self._write() as connection:
             mine = study_table.c.id == study.id
-            connection.execute(study_table.update().where(mine).values(stopped=reason, paused=False))
+            connection.execute(study_table.update().where(mine).values(stopped=reason))
             self._end_trials(connection, mine, reason, (State.QUEUED,), now)
 
     def _end_trials(
