@@ -40,7 +40,7 @@ class Studies(Database):
         self, connection: sa.Connection, spec: StudySpec, trials: int, facts: Mapping[str, Any], now: float | None
     ) -> Study:
         insert = self._upsert(study_table).values(
-            name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
+            **numbered(connection), name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
             created=self._at(now), facts=json.dumps(facts), followed=not spec.final.finalists,
         )  # fmt: skip
         study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
@@ -71,6 +71,8 @@ class Studies(Database):
         """Forget a study with its stages, trials, epochs and the views' records."""
         with self._write() as connection:
             _let_none_follow(connection, study)
+            if self.sqlite:
+                connection.exec_driver_sql(f"PRAGMA user_version = {_highest(connection)}")
             connection.execute(study_table.delete().where(_all(study)))
 
     def extend(self, study: Study, trials: int) -> Study:
@@ -166,6 +168,17 @@ def after(study: Study) -> sa.ColumnElement[bool]:
 def _all(study: Study) -> sa.ColumnElement[bool]:
     """A study with the stages that follow it."""
     return sa.or_(study_table.c.id == study.id, after(study))
+
+
+def numbered(connection: sa.Connection) -> Mapping[str, int]:
+    """The number of a new study or stage where the database would choose that of a deleted one, which workers may still be on."""
+    return {"id": _highest(connection) + 1} if connection.dialect.name == "sqlite" else {}
+
+
+def _highest(connection: sa.Connection) -> int:
+    """The highest number that a study or stage has had in a SQLite file, whose `user_version` holds that of the deleted ones."""
+    deleted = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    return max(int(deleted), connection.scalar(sa.select(sa.func.max(study_table.c.id))) or 0)
 
 
 def _let_none_follow(connection: sa.Connection, study: Study) -> None:
