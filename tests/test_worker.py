@@ -590,3 +590,17 @@ def test_a_study_that_is_launched_again_after_its_deletion_is_none_of_those_who_
     assert store.epochs(new) == {}
     store.delete(new)
     assert store.launch(study_spec(), 2, {}).id > new.id > old.id
+
+
+def test_a_home_that_takes_no_folders_is_said_in_one_line_and_costs_no_attempt(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(), 2, {})
+    home = tmp_path / "home"
+    home.write_text("a file")
+    with pytest.raises(BadInput, match=r"^--home: .*home/checkpoints.* cannot be made: Not a directory$"):
+        supervisor(tables, study, home).work(lambda: None)
+    home.unlink()
+    home.mkdir()
+    (home / "logs").write_text("a file")
+    with pytest.raises(BadInput, match=r"^--home: .*home/logs cannot be made: File exists$"):
+        supervisor(tables, study, home).work(lambda: None)
+    assert [row.attempts for row in tables.trials(study)] == [0, 0]
