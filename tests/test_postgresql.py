@@ -3,7 +3,7 @@
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,12 +13,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import study_spec
+from tuner import worker
 from tuner.errors import BadInput, DatabaseAway
-from tuner.store import Alone, Progress, Store, Study
-from tuner.store.database import address
+from tuner.process import here
+from tuner.store import Alone, Plan, Progress, Stage, Store, Study
+from tuner.store.database import POSTGRESQL_CONNECTION, address
 from tuner.trial import Epoch, Outcome, State
 
 TTL = 30.0
+WAITING = "SELECT FROM pg_stat_activity WHERE application_name = 'tuner' AND wait_event_type = 'Lock'"
 PASSWORD = "p@s/w:rd?{#%} hunter2"
 
 
@@ -110,13 +113,47 @@ def test_idle_connections_that_the_server_dropped_are_replaced_unseen(fresh: Sto
     assert fresh.claim(study, "a", TTL) is not None
 
 
+def test_a_server_that_takes_no_writes_for_a_while_is_away(fresh: Store, study: Study, postgresql: str) -> None:
+    def set_read_only(value: str) -> None:
+        with psycopg.connect(postgresql, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+            connection.execute(f"ALTER ROLE CURRENT_USER SET default_transaction_read_only = {value}")
+        kill_sessions(postgresql)
+
+    set_read_only("on")
+    try:
+        with pytest.raises(DatabaseAway, match="read-only"):
+            fresh.claim(study, "a", TTL)
+    finally:
+        set_read_only("off")
+    assert fresh.claim(study, "a", TTL) is not None
+
+
+def test_no_device_waits_behind_the_others_for_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, ThreadPoolExecutor(8) as pool:
+        silent.bind(str(tmp_path / ".s.PGSQL.5432"))
+        silent.listen()
+        store = Store(f"postgresql://postgres@/postgres?host={tmp_path}")
+        asked = [pool.submit(store.clock) for _ in range(8)]
+        sessions = [silent.accept()[0] for _ in asked]
+        assert not any(one.done() for one in asked)
+        for session in sessions:
+            session.close()
+        assert all(isinstance(one.exception(), DatabaseAway) for one in asked)
+        store.close()
+
+
+def test_who_cannot_reach_the_server_knows_it_while_its_leases_hold() -> None:
+    wait, silence = POSTGRESQL_CONNECTION["connect_timeout"], POSTGRESQL_CONNECTION["tcp_user_timeout"] / 1000
+    assert worker.TTL / worker.RENEWALS + silence + wait < worker.TTL  # a renewal is lost, then another session tried for
+    assert worker.TTL * (1 - worker.MARGIN) + worker.RETRY + wait < worker.TTL  # tried for once more at the last moment
+
+
 def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works_again(
     fresh: Store, study: Study, postgresql: str
 ) -> None:
     taken = fresh.claim(study, "a", TTL)
     assert taken is not None
     progress = [Progress(taken[0], [Epoch(0, 1, {"loss": 1.0}, 0.1)])]
-    waiting = "SELECT FROM pg_stat_activity WHERE application_name = 'tuner' AND wait_event_type = 'Lock'"
     with (
         psycopg.connect(postgresql) as other,
         psycopg.connect(postgresql, autocommit=True) as watch,
@@ -124,7 +161,7 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
     ):
         other.execute("LOCK TABLE tuner.epoch IN EXCLUSIVE MODE")
         doomed = pool.submit(fresh.record, progress, TTL)
-        while not watch.execute(waiting).rowcount:  # until the trial's row is changed, and its epoch is not yet there
+        while not watch.execute(WAITING).rowcount:  # until the trial's row is changed, and its epoch is not yet there
             pass
         kill_sessions(postgresql)
         with pytest.raises(DatabaseAway):
@@ -132,6 +169,59 @@ def test_a_session_killed_inside_a_transaction_leaves_nothing_and_the_same_works
     assert (fresh.epochs(study), fresh.trials(study)[0].epoch) == ({}, 0)
     fresh.record(progress, TTL)
     assert [e.epoch for e in fresh.epochs(study)[0]] == [1]
+
+
+STEERED: dict[str, tuple[Callable[[Store, Study], None], set[tuple[bool, int, bool]]]] = {
+    "pause": (lambda store, study: store.pause(study, paused=True), {(True, 0, False)}),
+    "priority": (lambda store, study: store.prioritise(study, 5), {(False, 5, False)}),
+    "cancel": (lambda store, study: store.cancel(study, "by a person"), {(False, 0, True)}),
+    "delete": (lambda store, study: store.delete(study), set()),
+}
+"""A verb, and what becomes of a race: whether it is paused, its priority, and whether nothing is to follow it."""
+
+
+@pytest.mark.parametrize("verb", STEERED)
+def test_a_race_that_is_being_written_is_steered_with_its_study(fresh: Store, postgresql: str, verb: str) -> None:
+    study = fresh.launch(study_spec(final={"finalists": 2, "seeds": 3}), 4, {})
+    fresh.stop(study, "enough")
+    steer, expected = STEERED[verb]
+    with (
+        psycopg.connect(postgresql) as other,
+        psycopg.connect(postgresql, autocommit=True) as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other.execute("LOCK TABLE tuner.trial IN EXCLUSIVE MODE")
+        written = pool.submit(fresh.follow, study, Plan(Stage.RACE, study.spec, {}, [{"width": 4}]))
+        while watch.execute(WAITING).rowcount < 1:  # until the race is there, and its trials are not
+            pass
+        steered = pool.submit(steer, fresh, study)
+        while watch.execute(WAITING).rowcount < 2:  # until the verb waits for it
+            pass
+        other.rollback()
+        written.result()
+        steered.result()
+        found = watch.execute("SELECT paused, priority, followed FROM tuner.study WHERE stage = 'race'").fetchall()
+    assert set(found) == expected
+
+
+def test_what_a_worker_notes_of_a_study_that_is_being_deleted_is_dropped(fresh: Store, study: Study, postgresql: str) -> None:
+    mine = here()
+    with (
+        psycopg.connect(postgresql) as other,
+        psycopg.connect(postgresql, autocommit=True) as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other.execute("DELETE FROM tuner.study")
+        noted = [
+            pool.submit(fresh.note, study, mine, {"machine": "m"}),
+            pool.submit(fresh.sample, study, mine.name, {"a": 1.0}),
+        ]
+        while watch.execute(WAITING).rowcount < 2:
+            pass
+        other.commit()
+        for one in noted:
+            one.result()
+    assert fresh.samples(study, after=0.0, limit=1) == []
 
 
 def test_an_end_whose_commit_was_not_answered_counts_once(fresh: Store, study: Study, relay: tuple[Relay, Store]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from optimizers import FAMILIES
+from tests import histories
 from tests.conftest import study_spec
 from tests.racing import luck
-from tuner import failpoints, interval, race, verdict
+from tuner import failpoints, interval, race, track, verdict
 from tuner.spec import MAX_TRIALS
 from tuner.store import Stage, Store, Study
 from tuner.sweep import sweep
+from tuner.track.door import TAG_LENGTH, Door, model_name
 from tuner.trial import State, trial_seed
 from tuner.worker import Supervisor
 
@@ -198,3 +201,19 @@ def test_the_length_of_the_winner_is_the_median_of_its_best_epochs(tables: Store
     plan = race.following(stage, rows, epochs)
     assert plan is not None
     assert (plan.stage, plan.spec.train.epochs, plan.facts["full"], len(plan.params)) == (Stage.TEST, 2, 3, 1)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning")  # as in test_track
+def test_a_winner_can_be_registered_whatever_its_study_is_called(tmp_path: Path) -> None:
+    door = Door(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for name in ("what's best", "a/b:c", 'say "yes"', "a\\b", "100 %", "größer"):
+        assert not door.registered(model_name(name), "sha256", "0")
+        assert not door.registered(model_name(name), "sha256", "0")  # now that there is a model of this name
+
+
+def test_what_a_race_of_many_values_says_fits_into_a_tag() -> None:
+    found = replace(histories.raced([0.7, 0.8, 0.9]), ranked="kind", absent=[f"a value with a long name {n}" for n in range(900)])
+    tags, _ = track._winner(histories.history([]).study, found, 0)
+    assert tags["race"].startswith("winner: ")
+    assert len(tags["race"]) == TAG_LENGTH

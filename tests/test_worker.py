@@ -14,7 +14,7 @@ from tests.conftest import study_spec
 from tests.paper import accuracy
 from tests.starved import count
 from tuner.cgroup import Cgroup
-from tuner.errors import BadInput, ChildDied, DatabaseAway
+from tuner.errors import BadInput, ChildDied, DatabaseAway, LostLease
 from tuner.search import extend
 from tuner.store import Claim, Progress, Row, Store, Study
 from tuner.trial import Checkpoint, Epoch, Failure, State
@@ -564,3 +564,43 @@ def test_a_trial_that_workers_die_of_before_it_has_parameters_ends_too(tables: S
     *others, lost = tables.trials(study)
     assert (lost.state, lost.failure, lost.params) == (State.FAILED, Failure.CRASHED, None)
     assert [row.state for row in others] == [State.COMPLETE] * 2
+
+
+def test_a_pause_holds_also_when_the_budget_ends_the_study_at_that_moment(tables: Store) -> None:
+    study = tables.launch(study_spec(final={"finalists": 2, "seeds": 3}), 4, {})
+    tables.pause(study, paused=True)
+    tables.stop(study, "budget.patience: enough")
+    assert tables.study("small").paused
+    assert tables.waiting() == []
+    tables.pause(study, paused=False)
+    assert [due.name for due, _ in tables.waiting()] == ["small"]
+
+
+def test_a_study_that_is_launched_again_after_its_deletion_is_none_of_those_who_had_it(store: Store) -> None:
+    old = store.launch(study_spec(), 2, {})
+    taken = store.claim(old, "a", 30.0)
+    assert taken is not None
+    store.delete(old)
+    new = store.launch(study_spec(search={"width": {"int": [4, 5]}}), 2, {})
+    assert store.claim(new, "b", 30.0) is not None
+    assert store.again(old) is None
+    assert store.claim(old, "a", 30.0) is None
+    with pytest.raises(LostLease):
+        store.record([Progress(taken[0], [Epoch(0, 1, {"loss": 1.0}, 0.1)])], 30.0)
+    assert store.epochs(new) == {}
+    store.delete(new)
+    assert store.launch(study_spec(), 2, {}).id > new.id > old.id
+
+
+def test_a_home_that_takes_no_folders_is_said_in_one_line_and_costs_no_attempt(tables: Store, tmp_path: Path) -> None:
+    study = tables.launch(study_spec(), 2, {})
+    home = tmp_path / "home"
+    home.write_text("a file")
+    with pytest.raises(BadInput, match=r"^--home: .*home/checkpoints.* cannot be made: Not a directory$"):
+        supervisor(tables, study, home).work(lambda: None)
+    home.unlink()
+    home.mkdir()
+    (home / "logs").write_text("a file")
+    with pytest.raises(BadInput, match=r"^--home: .*home/logs cannot be made: File exists$"):
+        supervisor(tables, study, home).work(lambda: None)
+    assert [row.attempts for row in tables.trials(study)] == [0, 0]

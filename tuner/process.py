@@ -22,6 +22,7 @@ BUSY = 0.01  # of a core: a child that uses more works
 DUMP = 1.0  # seconds that a stalled child gets to write where it hangs
 LOG_TAIL = 4_000  # bytes of a child's log that are kept with a trial that failed
 MEBIBYTE = 2**20  # bytes
+BOOT = 8  # characters that tell one boot of any host from another
 FIRST_NAMESPACE = 4026531836  # the process namespace of a host itself; a container has one of its own
 
 
@@ -100,20 +101,27 @@ def here(name: str = "", device: str = "") -> Worker:
     """This process as a worker, or one device of it, under a name that no other has."""
     host, process = _host(), psutil.Process()
     label = "-".join(part for part in (name or socket.gethostname()[:40], device.replace(" ", "")) if part)
-    return Worker(f"{label[:55]}-{uuid.uuid4().hex[:8]}", host, process.pid, process.create_time(), device)
+    return Worker(f"{label[:55]}-{uuid.uuid4().hex[:8]}", host, process.pid, _started(process), device)
 
 
 def _host() -> str:
-    """Where process numbers mean the same: the host, or a container on it."""
-    namespace = Path("/proc/self/ns/pid")
+    """Where process numbers mean the same: the host, or a container on it, until it is booted again."""
+    namespace, boot = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
     number = namespace.stat().st_ino if namespace.exists() else FIRST_NAMESPACE
-    return socket.gethostname() if number == FIRST_NAMESPACE else f"{socket.gethostname()} {number}"
+    # Hosts that were copied have one name, and their containers the same numbers.
+    booted = [boot.read_text()[:BOOT]] if boot.exists() else []
+    return " ".join([socket.gethostname(), *booted, *([] if number == FIRST_NAMESPACE else [str(number)])])
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds after the boot of the host: the time of day would be another one for a living process when a clock is set."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def alive(worker: Worker) -> bool:
     """Whether a worker of this host still runs."""
     try:
-        return bool(abs(psutil.Process(worker.pid).create_time() - worker.process_started) < 1.0)
+        return abs(_started(psutil.Process(worker.pid)) - worker.process_started) < 1.0
     except psutil.NoSuchProcess:
         return False
 

@@ -138,10 +138,11 @@ class Supervisor:
     def work(self, tick: Callable[[], None]) -> None:
         """Train trials until the study has ended or is paused, or `drain` was called; `tick` is called several times a second.
 
-        Raises `BadInput` when the child cannot read the data, `ChildDied` when it dies without a trial to blame.
+        Raises `BadInput` when its folders cannot be made or the child cannot read the data, `ChildDied` when it dies without a
+        trial to blame.
         """
         self._complaint = self.worker.message
-        (self._home / self._folder).mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         try:
             self._store.enlist(self.worker)
             self._store.note(self._study, self.worker, provenance.here(self._environment))
@@ -155,6 +156,13 @@ class Supervisor:
         except DatabaseAway:
             if not self._draining:
                 raise
+
+    def _make_folders(self) -> None:
+        for folder in (self._home / self._folder, self._home / "logs"):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(f"--home: {folder} cannot be made: {error.strerror}") from None
 
     def _train(self, tick: Callable[[], None]) -> None:
         """Have one child after the other train, until nothing is left to do or `drain` was called; nothing is held then."""

@@ -21,15 +21,16 @@ POSTGRESQL_SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "60s",
 }
-POSTGRESQL_CONNECTION = {  # a host that is gone without a word is noticed within 20 s
+POSTGRESQL_CONNECTION = {  # a host that is gone without a word is noticed within 15 s, and while leases hold by workers
     "application_name": "tuner",
     "client_encoding": "utf8",  # in a database without an encoding everything would come back as bytes
-    "connect_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 5,
+    "connect_timeout": 4,
+    "keepalives_idle": 6,
+    "keepalives_interval": 3,
     "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
+    "tcp_user_timeout": 15_000,
 }
+READ_ONLY = "25006"  # what a server answers that is not the first one at present, or whose disk is full
 MIGRATION_WAIT = "60s"
 
 
@@ -71,8 +72,9 @@ class Database:
             sa.event.listen(self._engine, "begin", _begin_sqlite)
             self._now: sa.ColumnElement[float] = sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Float)
         else:
+            # One more for each thread that needs it: who waited for another's would wait behind those that time out.
             self._engine = sa.create_engine(
-                self.url, pool_pre_ping=True, pool_size=2, max_overflow=2, connect_args=POSTGRESQL_CONNECTION
+                self.url, pool_pre_ping=True, pool_size=2, max_overflow=-1, connect_args=POSTGRESQL_CONNECTION
             )
             sa.event.listen(self._engine, "connect", _configure_postgresql)
             self._now = sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
@@ -109,7 +111,8 @@ class Database:
     def _is_away(self, error: sa.exc.DBAPIError) -> bool:
         if self.sqlite:
             return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
-        return error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+        standby = getattr(error.orig, "sqlstate", None) == READ_ONLY
+        return standby or error.connection_invalidated or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
     def session(self) -> sa.Connection:
         """A connection without transactions, for what belongs to a session."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tuner.failpoints import reach
 from tuner.store.database import Database
-from tuner.store.studies import after
+from tuner.store.studies import after, numbered
 from tuner.store.tables import Plan, Stage, Study, decode_study, study_table, trial_table
 from tuner.trial import State
 
@@ -35,6 +35,7 @@ class Stages(Database):
             if found is None or plan is None:
                 return
             stage = study_table.insert().values(
+                **numbered(connection),
                 name=_unlike_any(connection, study), identity=plan.spec.identity, spec=plan.spec.model_dump_json(),
                 trials=len(plan.params), created=self._at(now), facts=json.dumps(plan.facts), priority=found.priority,
                 paused=found.paused, origin=study.id, stage=plan.stage, followed=plan.stage is Stage.TEST,

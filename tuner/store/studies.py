@@ -40,7 +40,7 @@ class Studies(Database):
         self, connection: sa.Connection, spec: StudySpec, trials: int, facts: Mapping[str, Any], now: float | None
     ) -> Study:
         insert = self._upsert(study_table).values(
-            name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
+            **numbered(connection), name=spec.name, identity=spec.identity, spec=spec.model_dump_json(), trials=trials,
             created=self._at(now), facts=json.dumps(facts), followed=not spec.final.finalists,
         )  # fmt: skip
         study_id = connection.scalar(insert.on_conflict_do_nothing().returning(study_table.c.id))
@@ -70,6 +70,9 @@ class Studies(Database):
     def delete(self, study: Study) -> None:
         """Forget a study with its stages, trials, epochs and the views' records."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
+            if self.sqlite:
+                connection.exec_driver_sql(f"PRAGMA user_version = {_highest(connection)}")
             connection.execute(study_table.delete().where(_all(study)))
 
     def extend(self, study: Study, trials: int) -> Study:
@@ -100,16 +103,19 @@ class Studies(Database):
     def pause(self, study: Study, *, paused: bool) -> None:
         """Let no trial of the study be claimed, or let them be claimed again."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             connection.execute(study_table.update().where(_all(study)).values(paused=paused))
 
     def prioritise(self, study: Study, priority: int) -> None:
         """Put the study before those of a lower priority."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             connection.execute(study_table.update().where(_all(study)).values(priority=priority))
 
     def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
         """End the study now: what is queued or runs is cancelled, whoever holds it has lost its lease, and no race follows."""
         with self._write() as connection:
+            _let_none_follow(connection, study)
             ended = {"stopped": reason, "paused": False, "followed": True}
             connection.execute(study_table.update().where(_all(study)).values(ended))
             self._end_trials(connection, _all(study), reason, (State.QUEUED, State.RUNNING), now)
@@ -118,7 +124,7 @@ class Studies(Database):
         """End the study early: what is still queued is cancelled, what runs may finish."""
         with self._write() as connection:
             mine = study_table.c.id == study.id
-            connection.execute(study_table.update().where(mine).values(stopped=reason, paused=False))
+            connection.execute(study_table.update().where(mine).values(stopped=reason))
             self._end_trials(connection, mine, reason, (State.QUEUED,), now)
 
     def _end_trials(
@@ -162,6 +168,22 @@ def after(study: Study) -> sa.ColumnElement[bool]:
 def _all(study: Study) -> sa.ColumnElement[bool]:
     """A study with the stages that follow it."""
     return sa.or_(study_table.c.id == study.id, after(study))
+
+
+def numbered(connection: sa.Connection) -> Mapping[str, int]:
+    """The number of a new study or stage where the database would choose that of a deleted one, which workers may still be on."""
+    return {"id": _highest(connection) + 1} if connection.dialect.name == "sqlite" else {}
+
+
+def _highest(connection: sa.Connection) -> int:
+    """The highest number that a study or stage has had in a SQLite file, whose `user_version` holds that of the deleted ones."""
+    deleted = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    return max(int(deleted), connection.scalar(sa.select(sa.func.max(study_table.c.id))) or 0)
+
+
+def _let_none_follow(connection: sa.Connection, study: Study) -> None:
+    """Wait for a stage that is being written, which the next statement sees then, and let no other one be."""
+    connection.execute(sa.select(study_table.c.id).where(_all(study)).order_by(study_table.c.id).with_for_update())
 
 
 def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:

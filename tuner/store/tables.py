@@ -238,8 +238,9 @@ class Progress:
 class Worker:
     """A row of `worker`: one device of a supervisor process.
 
-    `process_started` tells the process from a later one of the same number; `message` is for people: what it is doing, what is
-    wrong; `engine` says how its training process trains: one trial at a time, or in how many lanes, and how many are busy.
+    `process_started`, in seconds after the boot, tells the process from a later one of the same number; `message` is for people:
+    what it is doing, what is wrong; `engine` says how its training process trains: one trial at a time, or in how many lanes, and
+    how many are busy.
     """
 
     name: str

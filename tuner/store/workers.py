@@ -41,7 +41,8 @@ class Workers(Database):
     def note(self, study: Study, worker: Worker, conditions: Conditions) -> None:
         """Write down under what conditions a worker trains trials of a study; kept as long as the study."""
         s = study_table.c
-        mine = sa.select(s.id, sa.literal(worker.name), sa.literal(json.dumps(dict(conditions)))).where(s.id == study.id)
+        mine = sa.select(s.id, sa.literal(worker.name), sa.literal(json.dumps(dict(conditions))))
+        mine = mine.where(s.id == study.id).with_for_update(read=True, key_share=True)  # one that is being deleted is gone
         insert = self._upsert(conditions_table).from_select(["study_id", "worker", "said"], mine)
         with self._write() as connection:
             connection.execute(insert.on_conflict_do_nothing())
@@ -56,7 +57,8 @@ class Workers(Database):
     def sample(self, study: Study, worker: str, usage: Mapping[str, float], *, now: float | None = None) -> None:
         """Write down how busy a worker on a study is, if that is still there; what anybody wrote more than a day ago goes."""
         s, at = study_table.c, self._at(now)
-        mine = sa.select(s.id, at, sa.literal(worker), sa.literal(json.dumps(dict(usage)))).where(s.id == study.id)
+        mine = sa.select(s.id, at, sa.literal(worker), sa.literal(json.dumps(dict(usage))))
+        mine = mine.where(s.id == study.id).with_for_update(read=True, key_share=True)  # as above
         insert = self._upsert(sample_table).from_select(["study_id", "at", "worker", "usage"], mine)
         with self._write() as connection:
             connection.execute(insert.on_conflict_do_nothing())

@@ -177,7 +177,7 @@ def _winner(study: Study, found: Result | None, at: int) -> tuple[dict[str, str]
     """What a race has found so far, as tags and as metrics; when another one is to come, it loses the tags of the last."""
     if found is None:
         return ({} if study.followed else {"race": "to come", "winner": "", "tie": ""}), []
-    tags = {"race": " · ".join(verdict.lines(found))}
+    tags = {"race": _cut(" · ".join(verdict.lines(found)), TAG_LENGTH)}
     if (winner := found.winner) is None or winner.mean is None or winner.interval is None:
         return tags, []
     tags |= {"winner": str(winner.trial), "tie": ", ".join(str(one.trial) for one in found.ties)}

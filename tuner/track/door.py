@@ -191,6 +191,11 @@ class Door:
         return [self._entities.RunTag(*tag) for tag in tags.items()]
 
 
+def model_name(study: str) -> str:
+    """What the registered model of a study is called: without what MLflow refuses in such a name, or when it is asked for it."""
+    return "".join("_" if character in "/:'" else character for character in study)
+
+
 def _mlflow(module: str) -> Any:
     """A module of MLflow, loaded when it is needed: that takes 4 s, and who only asks for `lag` shall not wait for it."""
     return importlib.import_module(f"mlflow.{module}")

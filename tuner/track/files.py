@@ -16,7 +16,7 @@ from typing import IO, Any
 from tuner import race, verdict
 from tuner.race import Result
 from tuner.store import Store, Study
-from tuner.track.door import IDENTITY, Beside, Door, one_line
+from tuner.track.door import IDENTITY, Beside, Door, model_name, one_line
 from tuner.trial import Checkpoint, State
 
 LOOK = 1.0  # seconds between two looks whether to give up
@@ -71,7 +71,7 @@ class Files:
         if kept and not kept.path.exists():
             logger.warning("study %s: its winner is not registered: there is no %s here", study.name, kept.path)
         elif kept:
-            name = "".join("_" if character in "/:" else character for character in study.name)
+            name = model_name(study.name)
             if not self._door.registered(name, "sha256", kept.sha256):
                 with self._making("tuner.track.champion", self._order(first, trial, kept, name, beside)) as making:
                     self._made(making, study, "its winner is not registered", stop)
