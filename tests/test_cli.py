@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -364,7 +365,57 @@ def test_a_study_that_would_end_at_once_is_not_extended(tmp_path: Path) -> None:
     tables.close()
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["frobnicate"], ["extend", "x", "--trials", "0"], ["best", "x", "--top", "none"]])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["logs", "small", "9" * 20], "tuner: small: there is no trial 99999999999999999999; there are 0 to 1"),
+        (["reproduce", "small", "9" * 20], "tuner: small: there is no trial 99999999999999999999; there are 0 to 1"),
+        (["best", "small", "--top", "9" * 20], "tuner: small: no trial has completed yet"),
+        (["extend", "small", "--trials", "9" * 20], "tuner: --trials: 2 + 99999999999999999999 is more than 10000"),
+        (["report", "small", "--out", "small.toml"], "tuner: --out: small.toml cannot be written: File exists"),
+        (["report", "small", "--tensorboard", "small.toml"], "tuner: --tensorboard: small.toml"),
+        (["list", "--db", "sqlite:///no/where.db"], "tuner: --db: there are no studies in sqlite:///no/where.db"),
+    ],
+)
+def test_what_cannot_be_done_with_a_study_gets_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    with closing(Store(f"sqlite:///{tmp_path / '.tuner' / 'tuner.db'}")) as tables:
+        tables.migrate()
+        tables.launch(study_spec(budget={"trials": 2}), 2, {})
+    write(tmp_path, STUDY.format(epochs=2))
+    refused = tuner(tmp_path, *arguments)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert refused.stderr.startswith(said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tuner", "small.toml"]
+
+
+def test_a_priority_below_that_of_the_launch_is_taken(tmp_path: Path) -> None:
+    with closing(Store(f"sqlite:///{tmp_path / '.tuner' / 'tuner.db'}")) as tables:
+        tables.migrate()
+        tables.launch(study_spec(), 2, {})
+        assert tuner(tmp_path, "priority", "small", "-5").stdout == "small: priority -5\n"
+        assert tables.study("small").priority == -5
+
+
+def test_a_command_that_is_suggested_can_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "my studies").mkdir()
+    write(tmp_path / "my studies", 'name = "it\'s $HOME"\n' + STUDY.format(epochs=2))
+    launched = tuner(tmp_path, "launch", "my studies/small.toml")
+    command = launched.stdout.partition("watch them with: ")[2].strip().removesuffix(" --watch")
+    assert shlex.split(command) == ["tuner", "status", "it's $HOME"]
+    assert tuner(tmp_path, *shlex.split(command)[1:]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["frobnicate"],
+        ["extend", "x", "--trials", "0"],
+        ["best", "x", "--top", "none"],
+        ["priority", "x", "9" * 20],
+        ["launch", "x.toml", "--priority", "9" * 20],
+    ],
+)
 def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: list[str]) -> None:
     assert tuner(tmp_path, *arguments).returncode == 2
 

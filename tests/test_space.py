@@ -82,6 +82,10 @@ def test_a_continuous_dimension_makes_the_space_infinite() -> None:
     assert space({"width": {"int": [4, 9], "step": 2}}).size == 3
 
 
+def test_a_space_of_fine_steps_is_counted_without_listing_them() -> None:
+    assert space({"learning_rate": {"float": [0.0001, 1.0001], "step": 1e-12}}).size == pytest.approx(1e12)
+
+
 @given(st.randoms(use_true_random=False))
 def test_every_choice_is_of_the_space_and_no_parameter_exists_without_its_parent(random: Any) -> None:
     layered = space(LAYERED)

@@ -219,6 +219,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number from 0 to 1"),
     ({"search": {"width": {"int": [8, 4]}}}, "search.width: the range is upside down: 8 > 4"),
+    (
+        {"search": {"learning_rate": {"float": [0.1, 0.2], "step": 1e-300}}},
+        "search.learning_rate: step 1e-300 is finer than numbers are; remove it",
+    ),
     ({"search": {"width": {"int": [8, 8]}}}, "search.width: the range is a single value; write `= 8`"),
     ({"search": {"width": {"int": [8]}}}, "search.width.int.1: is missing"),
     ({"search": {"width": {"int": [8, 16], "setp": 2}}}, "search.width.setp: unknown key; did you mean 'step'?"),
@@ -320,6 +324,10 @@ def test_a_mistake_gets_one_line_with_its_key(changes: dict[str, Any], said: str
     message = str(refused.value)
     assert message.startswith(f"study: {said}")
     assert "\n" not in message
+
+
+def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:
+    assert specs.load(written(tmp_path, b"\xef\xbb\xbfseed = 7\n[search]\nwidth = [8, 16]\n")).seed == 7
 
 
 @pytest.mark.parametrize(

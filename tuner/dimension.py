@@ -44,7 +44,15 @@ class Dimension:
     @property
     def count(self) -> float:
         """How many values it has; infinite when it is continuous."""
-        return math.inf if (grid := self.grid) is None else len(grid)
+        match self.parameter:  # a fine step makes more of them than can be listed
+            case IntRange(int=(low, high), step=step):
+                return (high - low) // step + 1
+            case FloatRange(step=None):
+                return math.inf
+            case FloatRange(float=(low, high), step=float(fstep)):
+                return _steps(low, high, fstep) + 1
+            case _:
+                return len(values(self.parameter))
 
     @property
     def grid(self) -> tuple[Value, ...] | range | None:
@@ -55,9 +63,13 @@ class Dimension:
             case FloatRange(float=(low, high), step=fstep):
                 if fstep is None:
                     return None
-                return tuple(low + i * fstep for i in range(math.floor((high - low) / fstep + 1e-9) + 1))
+                return tuple(low + i * fstep for i in range(_steps(low, high, fstep) + 1))
             case _:
                 return values(self.parameter)
+
+
+def _steps(low: float, high: float, step: float) -> int:
+    return math.floor((high - low) / step + 1e-9)
 
 
 def _listed(wanted: tuple[Value, ...], say: Callable[[Value], str]) -> str:

@@ -134,8 +134,7 @@ def _end(dimension: Dimension, end: Callable[..., Value]) -> Value:
 
 def _tried(dimension: Dimension) -> Sequence[Value]:
     """All values of a parameter that has few, else its ends."""
-    grid = dimension.grid
-    return list(grid) if grid is not None and len(grid) <= VALUES else values(dimension.parameter)
+    return list(dimension.grid or ()) if dimension.count <= VALUES else values(dimension.parameter)
 
 
 def check(family: Family) -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import places
-from tuner.cli.shell import HOME, AsJson, Db, Name, app, out, print_json, quoted, say
+from tuner.cli.shell import HOME, AsJson, Db, Name, app, out, print_json, quoted, say, writing
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def compare(
 
     with places.store(db) as tables:
         found = compared(open_study(tables, first), open_study(tables, second))
-    target = beside.write(found, folder) if folder is not None else None
+    target = None
+    if folder is not None:
+        with writing("--out", folder):
+            target = beside.write(found, folder)
     if as_json:
         print_json({**beside.told(found), **({"page": str(target)} if target else {})})
         return
@@ -73,7 +76,8 @@ def tune_more(
             _free(file, {study.name for study in tables.studies()})
     said = advice.advise(review)
     if file is not None and said.suggestions:
-        file.write_text(sequel(review, said, file.stem), encoding="utf-8")
+        with writing("--out", file):
+            file.write_text(sequel(review, said, file.stem), encoding="utf-8")
     if as_json:
         suggestions = [{"key": one.key, "says": one.says, "evidence": one.evidence} for one in said.suggestions]
         print_json({"complete": said.complete, "suggestions": suggestions, "notes": list(said.notes)})
@@ -100,4 +104,4 @@ def _advise(name: str, said: "Advice", file: Path | None) -> None:
     if not said.suggestions:
         say("nothing is suggested")
     elif file is not None:
-        say(f"{file}: run it with: tuner run {quoted(str(file)) if '/' not in str(file) else file}")
+        say(f"{file}: run it with: tuner run {quoted(str(file))}")

@@ -9,7 +9,23 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli import given, leaders, places
-from tuner.cli.shell import HOME, AllowCode, AsJson, DataPath, Db, File, Home, Name, app, complain, number, out, print_json, say
+from tuner.cli.shell import (
+    HOME,
+    AllowCode,
+    AsJson,
+    DataPath,
+    Db,
+    File,
+    Home,
+    Name,
+    app,
+    complain,
+    number,
+    out,
+    print_json,
+    say,
+    writing,
+)
 from tuner.errors import BadInput
 from tuner.trial import Trial, trial_seed
 
@@ -261,10 +277,9 @@ def _say_conditions(trained: "Conditions | None") -> None:
 
 
 def _row(tables: "Store", study: "Study", trial: int) -> "Row":
-    found = tables.trials(study, first=trial, limit=1)
-    if not found or found[0].number != trial:
+    if not 0 <= trial < study.trials:  # before the database is asked, for which a number may be too large
         raise BadInput(f"{study.name}: there is no trial {trial}; there are 0 to {study.trials - 1}")
-    return found[0]
+    return tables.trials(study, first=trial, limit=1)[0]
 
 
 @app.command()
@@ -282,12 +297,13 @@ def best(
         study = tables.study(name)
         found = race.result(tables, study)
         finalists = {one.trial: one for one in found.finalists} if found is not None and found.winner else {}
+        most = min(top or 1, study.trials)
         if study.spec.objective.further:
             shown = leaders.front(tables, study)[:top] if as_json else leaders.leaders(tables, study, top or study.trials)
         else:
             shown = [_row(tables, study, trial) for trial in finalists]
-            shown += [row for row in tables.leaders(study, (top or 1) + len(finalists)) if row.number not in finalists]
-            shown = shown[: top or 1]
+            shown += [row for row in tables.leaders(study, most + len(finalists)) if row.number not in finalists]
+            shown = shown[:most]
         complete, aims = tables.counts(study)[State.COMPLETE], leaders.aims(tables, study)
     if not shown:
         raise BadInput(f"{name}: {leaders.none_yet(study, complete)}")
@@ -323,13 +339,16 @@ def report(
     with places.store(db) as tables:
         study = tables.study(name)
         if tensorboard is None:
-            written = review.report(tables, study, folder or Path(f"{review.file_name(name)}.report"))
+            target = folder or Path(f"{review.file_name(name)}.report")
+            with writing("--out", target):
+                written = review.report(tables, study, target)
         else:
             try:
                 from tuner.review import board
             except ModuleNotFoundError:
                 raise BadInput("TensorBoard is not installed: pip install 'keras-lanes-tuner[tensorboard]'") from None
-            written = board.export(review.load(tables, study), tensorboard)
+            with writing("--tensorboard", tensorboard):
+                written = board.export(review.load(tables, study), tensorboard)
         out.print(Text(str(written)), soft_wrap=True)
 
 

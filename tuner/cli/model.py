@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tuner.cli import places
-from tuner.cli.shell import HOME, AllowCode, DataPath, Db, Home, Name, app, quoted, say
+from tuner.cli.shell import HOME, AllowCode, DataPath, Db, Home, Name, app, quoted, say, writing
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def export(
     exporting.check_needs(to)
     x = sources.load_tested(study.spec.data, study.spec.seed, places.roots(data)).test.x
     target = out or Path(f"{file_name(name)}.{to}")
-    apart = exporting.export(replace(kept, path=places.home(db, home) / kept.path), to, target, x)
+    with writing("--out", target):
+        apart = exporting.export(replace(kept, path=places.home(db, home) / kept.path), to, target, x)
     say(f"{target}: on {len(x)} rows of the test split its answers are at most {apart:.1e} from those of the trained model")
 
 

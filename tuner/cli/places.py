@@ -141,10 +141,10 @@ def store(db: str, *, create: bool = False) -> "Iterator[Store]":
     """
     from tuner.store import Store
 
-    if not create and "://" not in db and not (Path(db) / "tuner.db").exists():
-        raise BadInput(f"--db: there are no studies in {db}; begin with: tuner run FILE")
     opened = Store(url(db))
     try:
+        if opened.sqlite and not create and opened.version() is None:
+            raise BadInput(f"--db: there are no studies in {db}; begin with: tuner run FILE")
         if opened.sqlite:
             opened.migrate()
         else:

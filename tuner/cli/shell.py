@@ -1,7 +1,10 @@
 """The program, the options that several commands have, and how things are printed."""
 
 import json
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -62,6 +65,15 @@ def complain(message: str) -> None:
     Console(stderr=True, highlight=False).print(Text(f"tuner: {message}"), soft_wrap=True)
 
 
+@contextmanager
+def writing(option: str, path: Path) -> Iterator[None]:
+    """Where something is written that a person wants at `path`: that it cannot be is his to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{option}: {error.filename or path} cannot be written: {error.strerror}") from None
+
+
 def print_json(value: object) -> None:
     """What a program reads."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
@@ -74,9 +86,9 @@ def number(value: float | None) -> str:
 
 def quoted(name: str) -> str:
     """A name as a shell wants it."""
-    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else f"'{name}'"
+    return shlex.quote(name)
 
 
 def command_line() -> str:
     """What was typed."""
-    return " ".join(["tuner", *(quoted(part) if "/" not in part else part for part in sys.argv[1:])])
+    return shlex.join(["tuner", *sys.argv[1:]])

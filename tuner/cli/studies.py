@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuner.worker import Supervisor
 
 SHOWN = 5  # trials at the end of a run
+HIGHEST = 2**31 - 1  # priority that a database holds
 LAST_PASS = 120  # seconds that MLflow may take to be brought up to date at the end
 
 
@@ -71,7 +72,9 @@ def launch(
     db: Db = HOME,
     data: DataPath = None,
     allow_code: AllowCode = False,
-    priority: Annotated[int | None, typer.Option("--priority", help="Work on it before studies of a lower one.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=-HIGHEST, max=HIGHEST, help="Work on it before studies of a lower one.")
+    ] = None,
 ) -> None:
     """Put studies before the workers: all of these or, when one is wrong, none.
 
@@ -117,9 +120,11 @@ def cancel(name: Name, db: Db = HOME) -> None:
     say(f"{name}: {cancelled} trials cancelled; `tuner extend` gives it new ones")
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # -5 is a number
 def priority(
-    name: Name, number: Annotated[int, typer.Argument(help="Higher goes first; 0 at the launch.", metavar="N")], db: Db = HOME
+    name: Name,
+    number: Annotated[int, typer.Argument(min=-HIGHEST, max=HIGHEST, help="Higher goes first; 0 at the launch.", metavar="N")],
+    db: Db = HOME,
 ) -> None:
     """Work on a study before those of a lower priority."""
     with places.store(db) as tables:

@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
     if len(content) > MAX_FILE_BYTES:
         raise BadInput(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a study file is text of a few lines")
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))  # Windows' editors begin a file with a mark
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply") from None
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """What stands behind a name in `[search]`: a range, choices, or a value; for all trials or for those that a condition names."""
 
 import math
+import sys
 from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -57,6 +58,8 @@ class FloatRange(Conditional):
         _check_range(*self.float, log=self.log)
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other")
+        if self.step is not None and (self.float[1] - self.float[0]) / self.step > 1 / sys.float_info.epsilon:
+            raise ValueError(f"step {self.step:g} is finer than numbers are; remove it")
         return self
 
 

@@ -84,6 +84,9 @@ class Studies(Database):
         trials, most = int(min(trials, points - study.trials)), int(min(points, MAX_TRIALS))
         if trials < 1:
             raise BadInput(f"--trials: all {most} configurations of the grid have a trial; {ANEW}")
+        too_many = BadInput(f"--trials: {study.trials} + {trials} is more than {most}")
+        if trials > most:  # perhaps more than a database can count
+            raise too_many
         wanted = bool(study.spec.final.finalists)
         with self._write() as connection:
             bigger = (
@@ -94,7 +97,7 @@ class Studies(Database):
             )
             total = connection.scalar(bigger)
             if total is None:
-                raise BadInput(f"--trials: {study.trials} + {trials} is more than {most}")
+                raise too_many
             _add_rows(connection, study.id, range(total - trials, total))
             connection.execute(study_table.update().where(after(study)).values(followed=True))
             self._end_trials(connection, after(study), "the study was extended", (State.QUEUED, State.RUNNING))
