@@ -142,6 +142,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean 'epochs'?"),
     ({"train": {"epochs": "ten"}}, "train.epochs: input should be a valid integer, not 'ten'"),
     ({"train": {"epochs": True}}, "train.epochs: input should be a valid integer, not True"),
+    ({"train": {"lanes": "many"}}, "train.lanes: input should be a valid integer or 'auto' or 'off', not 'many'"),
+    (
+        {"search": {"optimizer": [["adam"], "sgd"]}},
+        "search.optimizer.choice.0: input should be a valid integer or a valid number or a valid string or a valid boolean, "
+        "not ['adam']",
+    ),
     ({"budget": 0}, "budget.trials: input should be greater than or equal to 1, not 0"),
     ({"budget": -1}, "budget.trials: input should be greater than or equal to 1, not -1"),
     ({"budget": 10**9}, "budget.trials: input should be less than or equal to 10000, not 1000000000"),
@@ -171,8 +177,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"search": {}}, "search: nothing to search; name at least one parameter"),
     ({"search": {"widht": 3}}, "search.widht: mlp has no such parameter; did you mean 'width'?"),
-    ({"search": {"optimizer": [["adam"]]}}, "search.optimizer.choice.0."),
-    ({"search": {"optimizer": {"choice": [{"a": 1}]}}}, "search.optimizer.choice.0."),
+    ({"search": {"optimizer": {"choice": [{"a": 1}]}}}, "search.optimizer.choice.0: input should be a valid integer or a"),
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),
     ({"search": {"optimizer": ["adam", "lecure"]}}, "search.optimizer: 'lecure' is no optimizer; did you mean 'lecture'?"),
     ({"search": {"adam": {"beta_3": 0.3}}}, "search.adam.beta_3: adam has no such parameter; did you mean 'beta_2'?"),

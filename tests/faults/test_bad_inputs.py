@@ -33,15 +33,20 @@ def checked(folder: Path, text: str | bytes) -> StudySpec:
 
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     # no study file at all
-    "byte order mark": ("\ufeff" + STUDY, "not valid TOML: Invalid statement (at line 1"),
     "UTF-16": (STUDY.encode("utf-16"), "not UTF-8 text (byte 0)"),
     "two documents": (STUDY + "---\n" + STUDY, "not valid TOML: Expected '=' after a key"),
     "an object to be made": ('!!python/object/apply:os.system ["id"]', "not valid TOML: Invalid statement"),
     "aliases": ("a: &a [x, x]\nb: *a", "not valid TOML: Expected '=' after a key"),
     # values that mean something else elsewhere
     "octal": (STUDY + "depth = 010", "not valid TOML: Expected newline"),
-    "time": (STUDY + "depth = 12:30:45", "search.depth.value.int: input should be a valid integer, not datetime.time"),
-    "date": (STUDY + "depth = 2026-01-01", "search.depth.value.int: input should be a valid integer, not datetime.date"),
+    "time": (
+        STUDY + "depth = 12:30:45",
+        "search.depth.value: input should be a valid integer or a valid number or a valid string",
+    ),
+    "date": (
+        STUDY + "depth = 2026-01-01",
+        "search.depth.value: input should be a valid integer or a valid number or a valid string",
+    ),
     "bare no": (STUDY + "bias = no", "not valid TOML: Invalid value"),
     "word for a truth": (STUDY + 'bias = "on"', "search.bias: 'on' is not one of true, false"),
     # names

@@ -7,6 +7,7 @@ and constraints, `checks` what does not go together.
 
 import importlib.util
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,7 @@ __all__ = [
     "values",
 ]
 
+_KIND = re.compile(r"(int|float|str|bool)$|constrained-|literal\[")  # as pydantic calls the members of a union
 MAX_FILE_BYTES = 256 * 1024
 NEEDS = {"gp": "torch", "cmaes": "cmaes"}  # samplers that want a package of their own
 
@@ -150,8 +152,10 @@ def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     # A misspelt key is unknown and leaves the right one missing; the former is what a person wants to hear.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    # Union members and validators appear in pydantic's path; a user's keys are what stands in the file.
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    same = _alternatives(first, problems)
+    location = first["loc"] if len(same) == 1 else first["loc"][:-1]
+    # Validators appear in pydantic's path; a user's keys are what stands in the file.
+    key = ".".join(str(part) for part in location if not str(part).startswith("function-"))
     if first["type"] == "extra_forbidden":
         text = f"unknown key{nearest(str(first['loc'][-1]), _keys_beside(first['loc']))}"
     elif first["type"] == "missing":
@@ -162,9 +166,21 @@ def _one_line(error: ValidationError) -> str:
         ends = "at least {min_length}" if first["type"] == "too_short" else "at most {max_length}"
         text = f"has {first['ctx']['actual_length']} entries; allowed are {ends.format(**first['ctx'])}"
     else:
-        text = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {_short(first['input'])}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        text = f"{' or '.join(_wanted(same))}, not {_short(first['input'])}"
+    more = f" (and {len(problems) - len(same)} more)" if len(problems) > len(same) else ""
     return f"{key}: {text}{more}" if key else f"{text}{more}"
+
+
+def _alternatives(first: Any, problems: list[Any]) -> list[Any]:
+    """A problem with its like: a value that is of none of several kinds is one for each of them, named behind its key."""
+    same = [problem for problem in problems if problem["loc"][:-1] == first["loc"][:-1]]
+    return same if len(same) > 1 and all(_KIND.match(str(problem["loc"][-1])) for problem in same) else [first]
+
+
+def _wanted(same: list[Any]) -> list[str]:
+    """What a value should be, each kind once."""
+    head, *others = dict.fromkeys(f"{problem['msg'][0].lower()}{problem['msg'][1:]}" for problem in same)
+    return [head, *(other.removeprefix("input should be ") for other in others)]
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
