@@ -135,8 +135,9 @@ class Lanes:
     def add(self, trial: Trial) -> None:
         """Take a trial in; it begins when a lane is free.
 
-        Raises `BadCheckpoint`; the trial is not inside then.
+        Raises `BadCheckpoint`, and ValueError for a number that its optimizer does not take; the trial is not inside then.
         """
+        rules.check(self._space.configuration(trial.params))
         form = self._packing.form(trial.params)
         if trial.checkpoint is not None:
             checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
