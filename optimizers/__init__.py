@@ -143,14 +143,15 @@ def _epsilon(default: float) -> Range:
     return Range(default, 1e-10, 1e-3, log=True, main=False)
 
 
-COMMON: Mapping[str, Range] = MappingProxyType(
-    {
-        "weight_decay": Range(None, 1e-6, 1e-1, log=True),
-        "clipnorm": Range(None, 1e-1, 1e1, log=True),
-        "clipvalue": Range(None, 1e-2, 1e1, log=True),
-        "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
-    }
-)
+_CLIPS = {
+    "clipnorm": Range(None, 1e-1, 1e1, log=True),
+    "clipvalue": Range(None, 1e-2, 1e1, log=True),
+    "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
+}
+
+CLIPS = tuple(_CLIPS)
+
+COMMON: Mapping[str, Range] = MappingProxyType({"weight_decay": Range(None, 1e-6, 1e-1, log=True), **_CLIPS})
 """Hyper-parameters of every row that takes them, absent unless given or in the row itself; at most one of the three clips."""
 
 _ROWS = (

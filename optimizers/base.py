@@ -10,9 +10,10 @@ import keras.ops as ops
 import numpy as np
 import tensorflow as tf
 
+from optimizers import CLIPS
 from optimizers.clipping import Clipping
 from optimizers.contract import Method, Tensor
-from optimizers.numbers import CLIPS, wide
+from optimizers.numbers import wide
 
 
 def chosen_lanes(lane: int | Sequence[int] | None, lanes: int | None) -> Tensor:
@@ -43,7 +44,8 @@ class Rule(Clipping):
     of them, and steps, clipping and decay act within a lane. A schedule sees each lane's own count of `apply` calls.
 
     Every hyper-parameter is a variable, so a traced or compiled step serves all its values. Two replicas sum their gradients
-    before they are clipped. A gradient whose norm is not finite becomes NaN under `clipnorm` and `global_clipnorm`.
+    before they are clipped. A gradient whose norm is not finite becomes NaN under `clipnorm` and `global_clipnorm`, unless the
+    limit is infinite, which is none.
 
     Raises ValueError, saying what is allowed, for any other argument.
     """

@@ -27,8 +27,9 @@ class Clipping(Numbers):
 
     def _shrunk(self, name: str, gradient: Tensor, square: Tensor) -> Tensor:
         norm = ops.cast(self._expand(ops.sqrt(square), len(gradient.shape)), gradient.dtype)
-        scale = ops.minimum(1.0, self._limit(name, gradient) / norm)
-        return gradient * ops.where(ops.isfinite(norm), scale, float("nan"))
+        limit = self._limit(name, gradient)
+        scale = ops.where(ops.isfinite(norm), ops.minimum(1.0, limit / norm), float("nan"))
+        return gradient * ops.where(ops.isinf(limit), 1.0, scale)  # a lane without a limit, beside others with one
 
     def _limit(self, name: str, gradient: Tensor) -> Tensor:
         return ops.cast(self._expand(self._hypers[name], len(gradient.shape)), gradient.dtype)

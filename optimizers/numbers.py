@@ -9,11 +9,11 @@ import keras.ops as ops
 import numpy as np
 import tensorflow as tf
 
+from optimizers import CLIPS
 from optimizers.contract import Method, Tensor
 from optimizers.interval import LIMIT, NON_NEGATIVE
 from optimizers.schedules import Schedule
 
-CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 ALLOWED_EVERYWHERE = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, **dict.fromkeys(CLIPS, LIMIT)}
 _SCHEDULE = "schedule."
 _KERAS_OPTIONS = (

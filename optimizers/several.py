@@ -102,11 +102,11 @@ class Several(Rule):
             step = its.p * kept[0] + step
         if "v" in self.together:
             place = _first(self.together)
-            # A lane without v has d = 0; its square may overflow all the same.
+            # A lane without v has d = 0, one without Adadelta's m has r = 0; their squares may overflow all the same.
             kept[place] = its.c * slots[place] + ops.where(its.d > 0, its.d * ops.square(g), 0.0)
             step = step / (ops.sqrt(kept[place] + its.i) + its.e)
         if "s" in self.together:
-            kept[0] = kept[0] + its.r * ops.square(step)
+            kept[0] = kept[0] + ops.where(its.r > 0, its.r * ops.square(step), 0.0)
             step = its.f * step
         return x - step, kept
 

@@ -43,6 +43,24 @@ def test_a_lane_cannot_tell_who_is_beside_it_nor_where_it_sits(digits):
     assert first == last
 
 
+@pytest.mark.parametrize(
+    ("search", "value"),
+    [
+        ({"beta_2": {"float": [0.9, 1.0]}}, {"beta_2": 1.0}),
+        ({"epsilon": {"float": [0.0, 1.0]}}, {"epsilon": 0.0}),
+        ({"schedule": "step", "step.every": {"float": [0.0, 1.0]}}, {"schedule": "step", "step.every": 0.0}),
+    ],
+    ids=lambda case: next(reversed(case)),
+)
+def test_a_number_that_its_optimizer_does_not_take_fails_a_trial_in_a_lane_as_it_does_alone(digits, search, value):
+    spec = study({"optimizer": "adam", **search})
+    engine, refused = Lanes(spec, digits, 2), Trial(0, {"optimizer": "adam", "learning_rate": 0.01, **value}, seed=0)
+    for other in (engine, Solo(spec, digits)):
+        with pytest.raises(ValueError, match=f"{next(reversed(value)).rpartition('.')[2]} must be"):
+            other.add(refused)
+    assert engine.advance() == []
+
+
 def test_a_lane_whose_neighbour_turns_nan_stays_as_it_is(digits):
     quiet, beside = Lanes(study(SPACE), digits, 2), Lanes(study(SPACE), digits, 2)
     poisoned = trial(3, learning_rate=1e38)
@@ -216,6 +234,8 @@ def test_lanes_are_planned_by_budget_and_size_and_refused_with_a_reason():
     wide = Packing(Space(study({"width": {"int": [8, 4096]}})))
     assert [wide.fitting(wide.form({"width": width}), (8, 8, 1), 10) for width in (10, 1000)] == [128, 1]
     assert Packing(space).refusal == "sam:adam needs more than the gradient of a batch"
+    space = Space(study({"optimizer": ["sgd", "adam"], "sgd.clipnorm": 1.0, "adam.clipvalue": 1.0}))
+    assert Packing(space).refusal == "the lanes of a pack have one way to clip, not clipnorm and clipvalue"
 
 
 # Memory ------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Each lane of a pack is its trial trained alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,18 @@ def test_every_method_trains_in_a_lane_as_it_does_alone(digits, optimizer):
         for n, rate in enumerate(map(float, rates))
     ]
     found, alone = curves(Lanes(spec, digits, 2), trials), Solo(spec, digits)
+    for trial in trials:
+        alone.add(trial)
+        check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])
+
+
+@pytest.mark.parametrize("pruner", ["none", "asha"])
+def test_a_batch_may_be_many_times_as_large_as_the_data(digits, pruner):
+    few = replace(digits, train=replace(digits.train, x=digits.train.x[:20], y=digits.train.y[:20]))
+    trials = [Trial(n, {"learning_rate": 0.01, "batch_size": (20, 128)[n]}, seed=1) for n in range(2)]
+    spec = study({"batch_size": [20, 128]}, pruner=pruner, jit=False)
+    found, alone = curves(Lanes(spec, few, 2), trials), Solo(spec, few)
+    check_same(found[1], found[0])
     for trial in trials:
         alone.add(trial)
         check_same(found[trial.number], [epoch.metrics for epoch in epochs_of(alone)])

@@ -171,9 +171,11 @@ def seen(optimizer, gradients, start):
     return [*trained, *values(variables)]
 
 
-def test_a_lane_that_remembers_no_squares_takes_a_gradient_whose_square_overflows():
-    names = ("sgd", "momentum", "adam", "adadelta")
-    huge = [[np.full((4, 3, 2), 1e25, "float32")]]
-    start = [np.zeros((4, 3, 2), "float32")]
-    moved = applied(several(names)([1e-20] * 4, lanes=4, chosen=range(4)), huge, start)[0]
-    np.testing.assert_allclose(moved[:2], -1e5, rtol=1e-6)
+@pytest.mark.parametrize("common", [{}, {"clipnorm": np.inf}, {"global_clipnorm": np.inf}], ids=lambda case: next(iter(case), ""))
+def test_a_lane_that_remembers_no_squares_takes_gradients_whose_squares_overflow(common):
+    names = ("sgd", "momentum", "lion", "adam", "adadelta")
+    huge = [[np.full((5, 3, 2), 1e25, "float32")]] * 2
+    start = [np.zeros((5, 3, 2), "float32")]
+    moved = applied(several(names)([1e-3] * 5, lanes=5, chosen=range(5), **common), huge, start)[0]
+    for lane, expected in enumerate([-2e22, -2.9e22, -2e-3]):
+        np.testing.assert_allclose(moved[lane], expected, rtol=1e-6)

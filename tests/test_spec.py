@@ -256,6 +256,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"search": {"learning_rate": {"float": [float("nan"), 1]}}},
         "search.learning_rate.float.0: input should be a finite number",
     ),
+    ({"search": {"clipnorm": [0.0, 1.0]}}, "search.clipnorm: 0.0 is not a number above 0"),
+    ({"search": {"clipnorm": 1.0, "clipvalue": 1.0}}, "search.clipvalue: adam clips in one way; remove clipnorm or clipvalue"),
+    (
+        {"search": {"optimizer": ["sgd", "adam"], "clipnorm": 1.0, "adam.global_clipnorm": 2.0}},
+        "search.adam.global_clipnorm: adam clips in one way; remove clipnorm or adam.global_clipnorm",
+    ),
     ({"search": {"momentum": 1.5}}, "search.momentum: 1.5 is not a number from 0 to 1"),
     ({"search": {"batch_size": [0]}}, "search.batch_size: 0 is not a whole number of 1 or more"),
     ({"search": {"x y": 1}}, "search.x y"),

@@ -135,8 +135,9 @@ class Lanes:
     def add(self, trial: Trial) -> None:
         """Take a trial in; it begins when a lane is free.
 
-        Raises `BadCheckpoint`; the trial is not inside then.
+        Raises `BadCheckpoint`, and ValueError for a number that its optimizer does not take; the trial is not inside then.
         """
+        rules.check(self._space.configuration(trial.params))
         form = self._packing.form(trial.params)
         if trial.checkpoint is not None:
             checkpoints.read(trial.checkpoint, self._labels(trial, form, trial.checkpoint.epoch))
@@ -450,7 +451,7 @@ class _Pack:
         N, B = self._study.rows, self._form.batch_size
         epochs = [self._seats[lane].epoch + 1 if lane in self._seats else 1 for lane in range(self.K)]
         known = {epoch: order(N, self._seed, epoch) for epoch in set(epochs)}
-        filled = {epoch: np.concatenate([rows, rows[: -N % B]]).reshape(-1, B) for epoch, rows in known.items()}
+        filled = {epoch: np.resize(rows, (math.ceil(N / B), B)) for epoch, rows in known.items()}
         if self._aligned:
             return filled[(self.epoch or 0) + 1]
         return np.stack([filled[epoch] for epoch in epochs], axis=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from optimizers import COMMON, find
+from optimizers import CLIPS, COMMON, find
 from tuner.dimension import Dimension
 from tuner.space import Configuration, Space
 from tuner.spec import Choice, Fixed, IntRange, Parameter, values
@@ -51,6 +51,8 @@ class Packing:
             return "explicit back-propagation has no lanes"
         if spec.train.precision == "mixed_float16":
             return "no loss is scaled in lanes, as mixed_float16 needs"
+        if len(clips := [name for name in self.common if name in CLIPS]) > 1:
+            return f"the lanes of a pack have one way to clip, not {' and '.join(clips)}"
         needy = [name for name in self._methods if not find(name).gradient_only]
         return f"{', '.join(needy)} needs more than the gradient of a batch" if needy else ""
 

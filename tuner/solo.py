@@ -6,8 +6,8 @@ What a trial does is a function of the study, its parameters and its seed: the o
 weights and masks from the trial's seed, and whether XLA compiles the graph from the sizes alone. So a trial that goes on from its
 checkpoint ends, on a CPU, with the bits of the one that was never interrupted, and none depends on the trials before it.
 
-The last batch of an epoch is filled up with rows from the beginning of the same epoch, which weigh nothing in the loss; each row
-counts once an epoch, and one shape of step serves all.
+The last batch of an epoch is filled up with rows from the beginning of the same epoch, over and over if there are fewer than it
+wants, which weigh nothing in the loss; each row counts once an epoch, and one shape of step serves all.
 """
 
 import importlib
@@ -352,7 +352,7 @@ class _Graph:
         self._traced["epoch"] += 1
         share_TB, share_T = self._study.shares(self._batch)
         T, B = share_TB.shape
-        rows_TB = tf.reshape(tf.concat([order_N, order_N[: T * B - self._study.rows]], axis=0), [T, B])
+        rows_TB = tf.gather(order_N, np.arange(T * B).reshape(T, B) % self._study.rows)
         if "snapshot" in self._optimizer.row.requires:
             self._take_snapshot(rows_TB, share_TB, share_T)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models import AUGMENTATION, NETWORKS, Limits
-from optimizers import ALIASES, FAMILIES, OPTIMIZERS, SCHEDULES, WRAPPERS, Range, find
+from optimizers import ALIASES, CLIPS, FAMILIES, OPTIMIZERS, SCHEDULES, WRAPPERS, Range, find
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.spec.aims import bad_aims
@@ -28,6 +28,7 @@ def problems(spec: StudySpec) -> Iterator[str]:
     yield from _cycles(spec)
     yield from _bad_training(spec)
     yield from bad_aims(spec.objective, spec.constraints, spec.sampler.name, spec.pruner.name)
+    yield from _bad_clips(spec)
     yield from _bad_linear(spec)
     yield from _bad_gradients(spec)
     yield from _bad_rank(spec)
@@ -77,7 +78,7 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
         return "" if value in SCHEDULES else f"is no schedule{nearest(str(value), SCHEDULES)}"
     if name == "batch_size":
         return "" if type(value) is int and value >= 1 else "is not a whole number of 1 or more"
-    if name == "learning_rate":
+    if name in ("learning_rate", *CLIPS):
         return "" if number and value > 0 else "is not a number above 0"  # type: ignore[operator]
     if isinstance(limits, Range):
         top = 1.0 if limits.high <= 1.0 and not limits.log else math.inf  # decay rates lie between 0 and 1
@@ -138,6 +139,16 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
             yield f"sampler.name: grid needs a step or choices for {', '.join(continuous)}"
     if spec.pruner.name != "none" and spec.pruner.from_epoch > spec.train.epochs:
         yield f"pruner.from_epoch: {spec.pruner.from_epoch} lies behind the last of {spec.train.epochs} epochs"
+
+
+def _bad_clips(spec: StudySpec) -> Iterator[str]:
+    """Several clips that a trial would always have together; with `when` they may exclude each other."""
+    always = {name for name, parameter in spec.search.items() if not parameter.when}
+    for row in chosen(spec) or [find(str(DEFAULTS["optimizer"]))]:
+        names = [name for clip in CLIPS for name in (clip, f"{row.name}.{clip}") if clip in row.ranges and name in always]
+        if len({name.rpartition(".")[2] for name in names}) > 1:
+            yield f"search.{names[1]}: {row.name} clips in one way; remove {' or '.join(names)}"
+            return
 
 
 def _bad_linear(spec: StudySpec) -> Iterator[str]:
