@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tuner import spec as specs
 from tuner import track
@@ -20,6 +21,10 @@ from tuner.store import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A machine that is busy is no reason to fail.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def study_spec(**changes: Any) -> StudySpec:

@@ -121,7 +121,7 @@ def tape_gradients(layers, x, y, loss, share):
 
 
 @losses
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(widths=sizes, samples=st.integers(1, 7), bias=st.booleans(), weighted=st.booleans(), seed=seeds, data=st.data())
 def test_gradients_equal_the_tape(loss, slope, widths, samples, bias, weighted, seed, data):
     rng = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ def test_gradients_equal_the_tape(loss, slope, widths, samples, bias, weighted, 
 
 
 @losses
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(widths=sizes, seed=seeds, data=st.data())
 def test_gradients_equal_central_differences(loss, slope, widths, seed, data):
     rng = np.random.default_rng(seed)
@@ -195,7 +195,7 @@ def lagrangian(layers, y, variables, lambdas, mus):
     return total
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(widths=sizes, seed=seeds, data=st.data())
 def test_the_multipliers_make_the_lagrangian_stationary(widths, seed, data):
     rng = np.random.default_rng(seed)
@@ -263,7 +263,7 @@ def convolutions(draw_from):
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(case=convolutions(), bias=st.booleans(), seed=seeds)
 def test_convolution_and_its_gradients_equal_the_tape(case, bias, seed):
     H, W, C, F, FH, FW, stride, padding, samples = case

@@ -179,7 +179,7 @@ def full(digits):
     return engine, trained(engine, range(4), 0)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["add", "stop", "advance"]), st.booleans()), max_size=25))
 def test_whatever_happens_around_it_a_trial_has_the_same_bits(full, acts):
     """Trial 0 beside others that come, go and turn NaN."""

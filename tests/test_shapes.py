@@ -19,7 +19,7 @@ def nothing_left(image, kernel, stride, padding):
             return True
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.tuples(sizes, sizes), st.tuples(st.integers(1, 7), st.integers(1, 7)), st.integers(1, 5), st.integers(0, 4))
 def test_a_convolution_has_the_size_that_the_formula_says(image, kernel, stride, padding):
     for how, explicit in (("same", "SAME"), ("valid", "VALID"), (padding, [[0, 0], [padding] * 2, [padding] * 2, [0, 0]])):

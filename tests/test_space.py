@@ -333,3 +333,22 @@ def test_conditions_are_told_in_words() -> None:
         {"optimizer": ["momentum", "nesterov", "sgd", "rmsprop", "adam"], "learning_rate": 0.1, "momentum": [0.5, 0.9]}
     )
     assert {d.name: d.conditions(str) for d in by_method.dimensions}["momentum"]["optimizer"].startswith("momentum or nesterov")
+
+
+@pytest.mark.parametrize(
+    ("enqueued", "said"),
+    [
+        ({"momentum": 0.9, "optimizer": "sgd"}, "enqueue[1].momentum: is not there with optimizer = sgd; allowed: momentum"),
+        ({"depth": 1, "width_2": 8}, "enqueue[1].width_2: is not there with depth = 1; allowed: 2 or 3"),
+    ],
+)
+def test_an_enqueued_value_that_no_trial_could_have_is_refused(enqueued: dict[str, Any], said: str) -> None:
+    search = {
+        "optimizer": ["sgd", "momentum"], "learning_rate": 0.1, "momentum": {"float": [0.5, 0.9]},
+        "depth": {"int": [1, 3]}, "width": {"int": [4, 8], "per_layer": True},
+    }  # fmt: skip
+    fine = {"depth": 1, "width": 8, "momentum": 0.9}  # the sampler is asked for an optimizer, which may not have it
+    Space(study_spec(search=search, enqueue=[fine])).check()
+    with pytest.raises(BadInput) as refused:
+        Space(study_spec(search=search, enqueue=[fine, enqueued])).check()
+    assert str(refused.value) == said

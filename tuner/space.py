@@ -9,6 +9,7 @@ from models import NETWORKS, Network
 from models.plan import Impossible
 from optimizers import SCHEDULES, Row, find
 from tuner.dimension import Dimension, Structure
+from tuner.errors import BadInput
 from tuner.spec import DEFAULTS, Fixed, StudySpec, owner_of, values
 from tuner.trial import Params, Value
 
@@ -74,6 +75,18 @@ class Space:
             return {}
         takes = tuple(o for o in values(chosen) if name in _taken(find(str(o))))
         return {"optimizer": takes} if takes and len(takes) < len(values(chosen)) else {}
+
+    def check(self) -> None:
+        """Raise `BadInput` for an enqueued value that no trial with the others beside it could have."""
+        named = {dimension.name: dimension for dimension in self.dimensions}
+        fixed = {name: d.parameter.value for name, d in named.items() if isinstance(d.parameter, Fixed)}
+        for index, configuration in enumerate(self.spec.enqueue):
+            beside = {**fixed, **configuration}
+            for dimension in (named[name] for name in configuration if name in named):
+                for other, wanted in dimension.when.items():
+                    if other in beside and beside[other] not in wanted:
+                        place = f"enqueue[{index}].{dimension.name}: is not there with {other} = {beside[other]}"
+                        raise BadInput(f"{place}; allowed: {dimension.conditions(str)[other]}")
 
     def choose(self, suggest: Callable[[Dimension], Value]) -> dict[str, Value]:
         """Walk the space in an order in which conditions are known, asking `suggest` for every value that is free."""

@@ -23,7 +23,7 @@ def normalised(loaded: data.Data) -> np.ndarray:
 
 @pytest.mark.parametrize("normalise", [None, "standard", "unit", "none"])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(change=st.integers(1, 200), part=st.sampled_from(["validation", "test"]))
 def test_held_out_rows_change_nothing_else(tmp_path_factory, normalise, kind, change, part):
     path = tmp_path_factory.getbasetemp()

@@ -323,7 +323,7 @@ def test_a_split_whose_weights_are_all_zero_is_refused(tmp_path):
         ("table.parquet", "table.parquet", {"target": "price"}),
     ],
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=3)), max_size=3), end=st.floats(0.2, 2))
 @example(edits=[(0.23828125, b"\x03")], end=1.0)  # a Parquet dictionary index out of bounds, which pyarrow reads
 def test_damaged_files_load_or_are_refused_in_one_line(root, name, file, options, edits, end):

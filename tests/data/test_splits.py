@@ -17,7 +17,7 @@ from tuner.errors import BadInput
 shares = st.floats(0.05, 0.45)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(3, 60), min_size=2, max_size=8), validation=shares, test=shares, seed=st.integers(0, 2**32 - 1)
 )

@@ -148,7 +148,7 @@ class Fleet(stateful.RuleBasedStateMachine):
 
 def test_in_whatever_order_things_happen_nothing_is_lost_or_invented(tables: Store, tmp_path: Path) -> None:
     quick = settings(
-        max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck),
+        max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.generate], derandomize=True,
     )  # fmt: skip
     stateful.run_state_machine_as_test(lambda: Fleet(tables, tmp_path), settings=quick)

@@ -24,8 +24,9 @@ def checked(file: Path, data: str | None, *, allow_code: bool) -> "tuple[StudySp
             raise BadInput(f"model.name: {spec.model.name} is code; allow it to run with --allow-code")
         known = sources.facts(spec.data, places.roots(data))
         specs.check_task(spec, known.task)
-        rows = sources.training_rows(known.rows, spec.data)
-        family.check(family.Family(space.Space(spec), known.input_shape, known.outputs, rows))
+        rows, searched = sources.training_rows(known.rows, spec.data), space.Space(spec)
+        searched.check()
+        family.check(family.Family(searched, known.input_shape, known.outputs, rows))
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
     return spec, known
