@@ -1,7 +1,8 @@
 """Studies: launched whole or not at all, steered, forgotten."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,8 +70,7 @@ class Studies(Database):
 
     def delete(self, study: Study) -> None:
         """Forget a study with its stages, trials, epochs and the views' records."""
-        with self._write() as connection:
-            _let_none_follow(connection, study)
+        with self._steering(study) as connection:
             if self.sqlite:
                 connection.exec_driver_sql(f"PRAGMA user_version = {_highest(connection)}")
             connection.execute(study_table.delete().where(_all(study)))
@@ -105,20 +105,17 @@ class Studies(Database):
 
     def pause(self, study: Study, *, paused: bool) -> None:
         """Let no trial of the study be claimed, or let them be claimed again."""
-        with self._write() as connection:
-            _let_none_follow(connection, study)
+        with self._steering(study) as connection:
             connection.execute(study_table.update().where(_all(study)).values(paused=paused))
 
     def prioritise(self, study: Study, priority: int) -> None:
         """Put the study before those of a lower priority."""
-        with self._write() as connection:
-            _let_none_follow(connection, study)
+        with self._steering(study) as connection:
             connection.execute(study_table.update().where(_all(study)).values(priority=priority))
 
     def cancel(self, study: Study, reason: str, *, now: float | None = None) -> None:
         """End the study now: what is queued or runs is cancelled, whoever holds it has lost its lease, and no race follows."""
-        with self._write() as connection:
-            _let_none_follow(connection, study)
+        with self._steering(study) as connection:
             ended = {"stopped": reason, "paused": False, "followed": True}
             connection.execute(study_table.update().where(_all(study)).values(ended))
             self._end_trials(connection, _all(study), reason, (State.QUEUED, State.RUNNING), now)
@@ -129,6 +126,13 @@ class Studies(Database):
             mine = study_table.c.id == study.id
             connection.execute(study_table.update().where(mine).values(stopped=reason))
             self._end_trials(connection, mine, reason, (State.QUEUED,), now)
+
+    @contextmanager
+    def _steering(self, study: Study) -> Iterator[sa.Connection]:
+        """A transaction on a study and its stages: it waits for one that is being written, and no other one is meanwhile."""
+        with self._write() as connection:
+            connection.execute(sa.select(study_table.c.id).where(_all(study)).order_by(study_table.c.id).with_for_update())
+            yield connection
 
     def _end_trials(
         self, connection: sa.Connection, studies: sa.ColumnElement[bool], reason: str, states: Iterable[State],
@@ -182,11 +186,6 @@ def _highest(connection: sa.Connection) -> int:
     """The highest number that a study or stage has had in a SQLite file, whose `user_version` holds that of the deleted ones."""
     deleted = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     return max(int(deleted), connection.scalar(sa.select(sa.func.max(study_table.c.id))) or 0)
-
-
-def _let_none_follow(connection: sa.Connection, study: Study) -> None:
-    """Wait for a stage that is being written, which the next statement sees then, and let no other one be."""
-    connection.execute(sa.select(study_table.c.id).where(_all(study)).order_by(study_table.c.id).with_for_update())
 
 
 def _add_rows(connection: sa.Connection, study_id: int, numbers: Iterable[int]) -> None:
