@@ -14,7 +14,7 @@ from optimizers.contract import Method, Tensor
 from optimizers.interval import LIMIT, NON_NEGATIVE, Interval
 from optimizers.schedules import Schedule
 
-ALLOWED_EVERYWHERE = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, **dict.fromkeys(CLIPS, LIMIT)}
+_ALLOWED_EVERYWHERE = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, **dict.fromkeys(CLIPS, LIMIT)}
 _SCHEDULE = "schedule."
 _KERAS_OPTIONS = (
     "name",
@@ -24,6 +24,11 @@ _KERAS_OPTIONS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+
+
+def allowed_of(method: "Numbers | type[Numbers]", name: str) -> Interval:
+    """Where a hyper-parameter of a method, or a number of the schedule that one was made with, may lie."""
+    return {**_ALLOWED_EVERYWHERE, **method.allowed}[name]
 
 
 def _hyper_property(name: str) -> property:
@@ -151,16 +156,11 @@ class Numbers(Method, keras.optimizers.Optimizer):
         known = ", ".join(other for other, variable in variables.items() if isinstance(variable, keras.Variable))
         raise ValueError(f"{self.name} has no variable hyper-parameter {name!r}; it has {known}")
 
-    @classmethod
-    def allowed_of(cls, name: str) -> Interval:
-        """Where a hyper-parameter of the method may lie."""
-        return {**ALLOWED_EVERYWHERE, **cls.allowed}[name]
-
     def _checked(self, name: str, value: Any) -> Tensor:
         value = tf.convert_to_tensor(value) if tf.is_tensor(value) else value
         if tf.is_symbolic_tensor(value):
             return self._spread(value)
-        allowed, numbers = self.allowed_of(name), np.asarray(value)
+        allowed, numbers = allowed_of(self, name), np.asarray(value)
         shapes = [(), (self.lanes,)]
         if numbers.dtype.kind in "fiu" and numbers.shape in shapes and allowed.holds(numbers.astype(self._number_dtype)):
             return self._spread(numbers)

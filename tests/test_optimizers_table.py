@@ -10,7 +10,7 @@ import pytest
 from optimizers import ALIASES, OPTIMIZERS, WRAPPERS, find, load
 from optimizers.base import Rule
 from optimizers.closure import ClosureRule
-from optimizers.numbers import ALLOWED_EVERYWHERE
+from optimizers.numbers import allowed_of
 
 ROOT = Path(__file__).parents[1]
 PLAIN = [name for name, row in OPTIMIZERS.items() if row.requires == {"gradient"}]
@@ -31,9 +31,8 @@ def test_row_and_class_agree(name):
     assert rule is load(name)
     assert rule.row is row is find(name)
     assert set(rule.allowed) == set(row.hyper)
-    allowed = {**ALLOWED_EVERYWHERE, **rule.allowed}
     for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
-        assert allowed[hyper].holds(np.array([low, high, low if default is None else default])), hyper
+        assert allowed_of(rule, hyper).holds(np.array([low, high, low if default is None else default])), hyper
         assert low < high, hyper
         assert default is None or low <= default <= high, hyper
         assert not log or low > 0, hyper
