@@ -120,11 +120,12 @@ def test_a_trial_of_a_pack_is_reproduced_alone_and_a_changed_record_is_not(tmp_p
     assert ran.returncode == 0, ran.stderr
     check_race(tmp_path, ran.stdout)
     exported = tuner(tmp_path, "export", "small", "--out", "winner.keras")
-    assert exported.returncode == 0, exported.stderr
+    assert (exported.returncode, exported.stderr) == (0, "")
     assert exported.stdout.startswith("winner.keras: on 359 rows of the test split")
     assert (tmp_path / "winner.keras").is_file()
     again = tuner(tmp_path, "reproduce", "small", "2")
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "trial 2 matches its record"), again.stderr
+    assert again.stderr == ""
     assert again.stdout.startswith("as it was trained: python ")
     with closing(sqlite3.connect(tmp_path / ".tuner" / "tuner.db")) as database, database:
         database.execute("UPDATE trial SET params = json_set(params, '$.learning_rate', 0.005) WHERE number = 2")

@@ -244,6 +244,7 @@ def reproduce(
     if spec.model.is_code and not allow_code:
         raise BadInput(f"{name}: {spec.model.name} is code; allow it to run with --allow-code")
     _say_conditions(trained)
+    places.load_tensorflow()
     out.print(f"{'epoch':>5}  {'recorded':>10}  {'again':>10}")
     repeated = []
     subject = Trial(trial, row.params, trial_seed(spec.seed, trial))

@@ -38,7 +38,7 @@ def export(
     if kept is None:
         raise BadInput(f"{name}: no winner is kept; look at: tuner status {quoted(name)}")
     _allow(study, allow_code=allow_code)
-    places.quiet_tensorflow()
+    places.load_tensorflow()
     from tuner import data as sources
     from tuner import export as exporting
     from tuner.review import file_name

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tuner.cli.shell import HOME
+from tuner.cli.shell import HOME, native_lines_kept
 from tuner.errors import BadInput
 
 if TYPE_CHECKING:
@@ -104,9 +104,16 @@ def child_environment() -> dict[str, str]:
     return {**_tensorflow(), **inherited, "XLA_FLAGS": _xla_flags()}
 
 
-def quiet_tensorflow() -> None:
-    """Let TensorFlow, when it loads in this process, say what went wrong and nothing else."""
-    os.environ.update({**_tensorflow(), "XLA_FLAGS": _xla_flags()})
+def load_tensorflow() -> None:
+    """Load TensorFlow into this process with the environment of a training child, silently unless it fails.
+
+    Until it has looked for devices it writes lines that its log level does not hold back.
+    """
+    os.environ.update({**_tensorflow(), **os.environ, "XLA_FLAGS": _xla_flags()})
+    with native_lines_kept():
+        from tuner.abreast import on_a_gpu
+
+        on_a_gpu()
 
 
 def _tensorflow() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """The program, the options that several commands have, and how things are printed."""
 
 import json
+import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +74,23 @@ def writing(option: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BadInput(f"{option}: {error.filename or path} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def native_lines_kept() -> Iterator[None]:
+    """What is written to standard error within, by libraries in C too, is shown only if it ends by an exception."""
+    error, shown = 2, os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), error)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            os.dup2(shown, error)
+            os.close(shown)
 
 
 def print_json(value: object) -> None:
