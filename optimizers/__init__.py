@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from optimizers.interval import FRACTION, INSIDE, LIMIT, NON_NEGATIVE, POSITIVE, SHARE, UNIT, Interval
+
 
 class Range(NamedTuple):
     """What a search may try: `default` (None: left out), the ends `low` and `high`, and whether to step by factors (`log`).
 
     `main` says whether a study that leaves the sub-space to the method searches it; the others are worth it to a person with a
-    reason.
+    reason. `allowed` has all numbers that the method takes.
     """
 
     default: float | None
@@ -29,6 +31,7 @@ class Range(NamedTuple):
     high: float
     log: bool = False
     main: bool = True
+    allowed: Interval = NON_NEGATIVE
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Row:
         """All that may be searched beside the rate: its own hyper-parameters, then the common ones that it does not state."""
         common = COMMON if self.takes_common else {}
         return {**self.hyper, **{name: scope for name, scope in common.items() if name not in self.hyper}}
+
+    @property
+    def numbers(self) -> Mapping[str, Range]:
+        """The rate, and `ranges`."""
+        return {"learning_rate": self.learning_rate, **self.ranges}
 
 
 @dataclass(frozen=True)
@@ -127,11 +135,11 @@ class Schedule:
     source: str
 
 
-_RHO = Range(0.9, 0.5, 0.999)
-_BETA_1 = Range(0.9, 0.5, 0.99)
-_BETA_2 = Range(0.999, 0.9, 0.9999, main=False)
+_RHO = Range(0.9, 0.5, 0.999, allowed=FRACTION)
+_BETA_1 = Range(0.9, 0.5, 0.99, allowed=FRACTION)
+_BETA_2 = Range(0.999, 0.9, 0.9999, main=False, allowed=FRACTION)
 _DECAY = Range(0.004, 1e-6, 1e-1, log=True)
-_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False)
+_ACCUMULATOR = Range(0.1, 1e-8, 1.0, log=True, main=False, allowed=POSITIVE)
 _PROX = Range(0.0, 0.0, 0.1, main=False)
 _AVERAGING_POWER = Range(0.0, 0.0, 2.0, main=False)
 _GRADIENT = frozenset({"gradient"})
@@ -140,13 +148,13 @@ _FULL_BATCH = frozenset({"closure", "full_batch"})
 
 
 def _epsilon(default: float) -> Range:
-    return Range(default, 1e-10, 1e-3, log=True, main=False)
+    return Range(default, 1e-10, 1e-3, log=True, main=False, allowed=POSITIVE)
 
 
 _CLIPS = {
-    "clipnorm": Range(None, 1e-1, 1e1, log=True),
-    "clipvalue": Range(None, 1e-2, 1e1, log=True),
-    "global_clipnorm": Range(None, 1e-1, 1e1, log=True),
+    "clipnorm": Range(None, 1e-1, 1e1, log=True, allowed=LIMIT),
+    "clipvalue": Range(None, 1e-2, 1e1, log=True, allowed=LIMIT),
+    "global_clipnorm": Range(None, 1e-1, 1e1, log=True, allowed=LIMIT),
 }
 
 CLIPS = tuple(_CLIPS)
@@ -169,7 +177,7 @@ _ROWS = (
         "descent",
         "optimizers.momentum:Momentum",
         Range(0.01, 1e-5, 1.0, log=True),
-        {"momentum": Range(0.9, 0.0, 0.99)},
+        {"momentum": Range(0.9, 0.0, 0.99, allowed=UNIT)},
         _GRADIENT,
         "Polyak 1964; Sutskever et al. 2013, eqs. 1-2; lecture 3.4",
     ),
@@ -178,7 +186,7 @@ _ROWS = (
         "descent",
         "optimizers.nesterov:Nesterov",
         Range(0.01, 1e-5, 1.0, log=True),
-        {"momentum": Range(1.0, 0.5, 1.0)},
+        {"momentum": Range(1.0, 0.5, 1.0, allowed=UNIT)},
         frozenset({"gradient", "eval_swap"}),
         "Nesterov 1983; Sutskever et al. 2013, eqs. 3-4; lecture 3.4",
     ),
@@ -237,7 +245,7 @@ _ROWS = (
         "adaptive",
         "optimizers.centered_rmsprop:CenteredRMSProp",
         Range(1e-3, 1e-5, 1e-1, log=True),
-        {"rho": _RHO, "epsilon": _epsilon(1e-7), "momentum": Range(0.0, 0.0, 0.99)},
+        {"rho": _RHO, "epsilon": _epsilon(1e-7), "momentum": Range(0.0, 0.0, 0.99, allowed=UNIT)},
         _GRADIENT,
         "Graves 2013, eqs. 38-41; named in lecture 3.4",
     ),
@@ -282,7 +290,7 @@ _ROWS = (
         "adam_like",
         "optimizers.lion:Lion",
         Range(3e-4, 1e-5, 1e-1, log=True),
-        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999, main=False)},
+        {"beta_1": _BETA_1, "beta_2": Range(0.99, 0.9, 0.9999, main=False, allowed=FRACTION)},
         _GRADIENT,
         "Chen et al. 2023, algorithm 2",
     ),
@@ -340,9 +348,9 @@ _ROWS = (
         {
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
-            "beta_3": Range(0.9999, 0.9, 0.99999, main=False),
+            "beta_3": Range(0.9999, 0.9, 0.99999, main=False, allowed=FRACTION),
             "alpha": Range(5.0, 0.0, 20.0),
-            "warmup_steps": Range(1e4, 1e2, 1e6, log=True, main=False),
+            "warmup_steps": Range(1e4, 1e2, 1e6, log=True, main=False, allowed=POSITIVE),
             "epsilon": _epsilon(1e-8),
         },
         _GRADIENT,
@@ -354,7 +362,7 @@ _ROWS = (
         "descent",
         "optimizers.schedule_free:ScheduleFreeSGD",
         Range(0.1, 1e-3, 10.0, log=True),
-        {"momentum": Range(0.9, 0.5, 0.99), "averaging_power": _AVERAGING_POWER},
+        {"momentum": Range(0.9, 0.5, 0.99, allowed=UNIT), "averaging_power": _AVERAGING_POWER},
         frozenset({"gradient", "eval_swap"}),
         "Defazio et al. 2024, eqs. 3-5",
     ),
@@ -364,7 +372,7 @@ _ROWS = (
         "optimizers.schedule_free:ScheduleFreeAdamW",
         Range(2.5e-3, 1e-5, 1e-1, log=True),
         {
-            "beta_1": _BETA_1,
+            "beta_1": _BETA_1._replace(allowed=UNIT),
             "beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
             "averaging_power": _AVERAGING_POWER,
@@ -382,8 +390,8 @@ _ROWS = (
             "beta_1": _BETA_1,
             "beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
-            "d0": Range(1e-6, 1e-8, 1e-2, log=True, main=False),
-            "d_coef": Range(1.0, 0.25, 4.0, log=True),
+            "d0": Range(1e-6, 1e-8, 1e-2, log=True, main=False, allowed=POSITIVE),
+            "d_coef": Range(1.0, 0.25, 4.0, log=True, allowed=POSITIVE),
         },
         _GRADIENT,
         "Mishchenko and Defazio 2023, algorithm 4",
@@ -394,8 +402,8 @@ _ROWS = (
         "optimizers.muon:Muon",
         Range(1e-3, 1e-5, 1e-1, log=True),
         {
-            "momentum": Range(0.95, 0.5, 0.99),
-            "adam_beta_1": Range(0.9, 0.5, 0.99, main=False),
+            "momentum": Range(0.95, 0.5, 0.99, allowed=FRACTION),
+            "adam_beta_1": _BETA_1._replace(main=False),
             "adam_beta_2": _BETA_2,
             "epsilon": _epsilon(1e-8),
             "weight_decay": _DECAY,
@@ -409,11 +417,11 @@ _ROWS = (
         "optimizers.soap:SOAP",
         Range(3e-3, 1e-5, 1e-1, log=True),
         {
-            "beta_1": Range(0.95, 0.5, 0.99),
-            "beta_2": Range(0.95, 0.9, 0.9999, main=False),
+            "beta_1": Range(0.95, 0.5, 0.99, allowed=FRACTION),
+            "beta_2": Range(0.95, 0.9, 0.9999, main=False, allowed=FRACTION),
             "epsilon": _epsilon(1e-8),
             "weight_decay": Range(0.01, 1e-6, 1e-1, log=True),
-            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True, main=False),
+            "precondition_frequency": Range(10.0, 1.0, 100.0, log=True, main=False, allowed=POSITIVE),
         },
         _GRADIENT,
         "Vyas et al. 2024, algorithms 3 and 4",
@@ -423,7 +431,7 @@ _ROWS = (
         "full_batch",
         "optimizers.gradient_descent:GradientDescent",
         Range(1.0, 0.1, 1.9),
-        {"smoothness": Range(None, 1e-3, 1e4, log=True, main=False)},
+        {"smoothness": Range(None, 1e-3, 1e4, log=True, main=False, allowed=POSITIVE)},
         _FULL_BATCH,
         "Cauchy 1847; Nesterov 2004, theorems 2.1.14-2.1.15; lecture 3.2, eq. 3",
         takes_common=False,
@@ -433,7 +441,10 @@ _ROWS = (
         "full_batch",
         "optimizers.armijo:Armijo",
         Range(1.0, 1e-2, 1e2, log=True),
-        {"backtrack": Range(0.5, 0.1, 0.9), "decrease": Range(1e-4, 1e-5, 1e-1, log=True)},
+        {
+            "backtrack": Range(0.5, 0.1, 0.9, allowed=INSIDE),
+            "decrease": Range(1e-4, 1e-5, 1e-1, log=True, allowed=INSIDE),
+        },
         _FULL_BATCH,
         "Armijo 1966; Bertsekas 1999, section 1.2; lecture 3.2",
         takes_common=False,
@@ -483,7 +494,7 @@ _WRAPPERS = (
     Wrapper(
         "svrg",
         "optimizers.svrg:SVRG",
-        {"coefficient": Range(1.0, 0.0, 1.0)},
+        {"coefficient": Range(1.0, 0.0, 1.0, allowed=UNIT)},
         frozenset({"closure", "snapshot"}),
         "Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG); named in the lecture's contents",
     ),
@@ -497,7 +508,7 @@ _WRAPPERS = (
     Wrapper(
         "lookahead",
         "optimizers.lookahead:Lookahead",
-        {"every": Range(6.0, 2.0, 20.0, log=True, main=False), "pull": Range(0.5, 0.1, 1.0)},
+        {"every": Range(6.0, 2.0, 20.0, log=True, main=False, allowed=POSITIVE), "pull": Range(0.5, 0.1, 1.0, allowed=UNIT)},
         frozenset({"gradient", "eval_swap"}),
         "Zhang et al. 2019, algorithm 1",
     ),
@@ -539,7 +550,7 @@ _ALIASES = (
 ALIASES: Mapping[str, Alias] = MappingProxyType({alias.name: alias for alias in _ALIASES})
 """The systems of the lecture (part III), with their names and what they mean by them; Nesterov is evaluated at x, not at y."""
 
-WARMUP = Range(0.0, 0.0, 0.3)
+WARMUP = Range(0.0, 0.0, 0.3, allowed=UNIT)
 """The share of the training in which the rate rises linearly, before any schedule."""
 
 _SCHEDULES = (
@@ -554,11 +565,18 @@ _SCHEDULES = (
     Schedule(
         "step",
         "optimizers.schedules:Step",
-        {"drop": Range(0.1, 0.05, 0.9, log=True), "every": Range(0.3, 0.1, 0.9)},
+        {"drop": Range(0.1, 0.05, 0.9, log=True, allowed=SHARE), "every": Range(0.3, 0.1, 0.9, allowed=SHARE)},
         "He et al. 2016, section 3.4",
     ),
-    Schedule("cosine", "optimizers.schedules:Cosine", {"floor": Range(0.0, 0.0, 0.1)}, "Loshchilov and Hutter 2017, eq. 5"),
-    Schedule("one_cycle", "optimizers.schedules:OneCycle", {"rise": Range(0.3, 0.1, 0.5)}, "Smith and Topin 2018"),
+    Schedule(
+        "cosine",
+        "optimizers.schedules:Cosine",
+        {"floor": Range(0.0, 0.0, 0.1, allowed=UNIT)},
+        "Loshchilov and Hutter 2017, eq. 5",
+    ),
+    Schedule(
+        "one_cycle", "optimizers.schedules:OneCycle", {"rise": Range(0.3, 0.1, 0.5, allowed=INSIDE)}, "Smith and Topin 2018"
+    ),
 )
 
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({row.name: row for row in _SCHEDULES})

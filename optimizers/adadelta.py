@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments
-from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -20,7 +19,6 @@ class Adadelta(Rule):
     """
 
     row = OPTIMIZERS["adadelta"]
-    allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean_square": 0.0, "mean_square_step": 0.0}
     remembers = "vs"
 

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments
-from optimizers.interval import NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -21,7 +20,6 @@ class Adagrad(Rule):
     """
 
     row = OPTIMIZERS["adagrad"]
-    allowed: ClassVar = {"epsilon": POSITIVE, "initial_accumulator_value": NON_NEGATIVE}
     slots: ClassVar = {"accumulator": 0.0}
     choices: ClassVar = {"epsilon_inside": (True, False)}
     remembers = "v"

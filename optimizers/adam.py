@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments, unbias
-from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -21,7 +20,6 @@ class Adam(Rule):
     """
 
     row = OPTIMIZERS["adam"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
     choices: ClassVar = {"epsilon_hat": (False, True)}
     remembers = "mv"

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import unbias
-from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -20,7 +19,6 @@ class Adamax(Rule):
     """
 
     row = OPTIMIZERS["adamax"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean": 0.0, "largest": 0.0}
 
     def per_step(self, h):

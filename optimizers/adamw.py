@@ -1,12 +1,9 @@
 """Adam with decoupled weight decay."""
 
-from typing import ClassVar
-
 import keras
 
 from optimizers import OPTIMIZERS
 from optimizers.adam import Adam
-from optimizers.interval import NON_NEGATIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -18,4 +15,3 @@ class AdamW(Adam):
     """
 
     row = OPTIMIZERS["adamw"]
-    allowed: ClassVar = {**Adam.allowed, "weight_decay": NON_NEGATIVE}

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import unbias
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -23,14 +22,6 @@ class AdEMAMix(Rule):
     """
 
     row = OPTIMIZERS["ademamix"]
-    allowed: ClassVar = {
-        "beta_1": FRACTION,
-        "beta_2": FRACTION,
-        "beta_3": FRACTION,
-        "alpha": NON_NEGATIVE,
-        "warmup_steps": POSITIVE,
-        "epsilon": POSITIVE,
-    }
     slots: ClassVar = {"mean": 0.0, "slow_mean": 0.0, "mean_square": 0.0}
 
     def per_step(self, h):

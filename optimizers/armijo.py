@@ -10,10 +10,8 @@ import tensorflow as tf
 from optimizers import OPTIMIZERS
 from optimizers.closure import Closure, ClosureRule, Pass, squared_norm, values_of
 from optimizers.contract import Tensor
-from optimizers.interval import Interval
 
 SHORTENINGS = 50
-_INSIDE = Interval(0.0, 1.0, "()")
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -34,7 +32,6 @@ class Armijo(ClosureRule):
     """
 
     row = OPTIMIZERS["armijo"]
-    allowed: ClassVar = {"backtrack": _INSIDE, "decrease": _INSIDE}
     carried: ClassVar = {"step": 0.0, "evaluations": 0.0}
 
     @property

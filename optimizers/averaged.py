@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import keras.ops as ops
 
-from optimizers.interval import NON_NEGATIVE
 from optimizers.leading import Leading
 
 
@@ -22,7 +21,6 @@ class Averaged(Leading):
     for the projected stochastic subgradient method*, 2012. Lecture 3.3.
     """
 
-    allowed: ClassVar = {"step_power": NON_NEGATIVE, "rate_power": NON_NEGATIVE}
     carried: ClassVar = {"weight_sum": 0.0}
 
     def per_step(self, h):

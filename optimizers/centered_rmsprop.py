@@ -7,7 +7,6 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
-from optimizers.interval import FRACTION, POSITIVE, UNIT
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -21,7 +20,6 @@ class CenteredRMSProp(Rule):
     """
 
     row = OPTIMIZERS["centered_rmsprop"]
-    allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE, "momentum": UNIT}
     slots: ClassVar = {"mean_square": "initial_mean_square", "mean": 0.0, "velocity": 0.0}
     choices: ClassVar = {"initial_mean_square": (0.0, 1.0)}
 

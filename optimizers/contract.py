@@ -2,8 +2,7 @@
 
 A method is a subclass that states
 
-    row        its row of the table (`optimizers.OPTIMIZERS`), where the defaults live
-    allowed    its hyper-parameters and the interval that each must lie in
+    row        its row of the table (`optimizers.OPTIMIZERS`): its hyper-parameters, where each may lie, and the defaults
     slots      what it remembers of each weight, with the initial value or the choice that holds it
     carried    numbers that it remembers from step to step, with the initial value
     choices    its options that are no numbers, and what each may be, the default first; read as attributes
@@ -34,7 +33,6 @@ from typing import Any, ClassVar, NamedTuple
 import keras.ops as ops
 
 from optimizers import Row
-from optimizers.interval import Interval
 
 Tensor = Any
 
@@ -77,7 +75,6 @@ class Method:
     """What a method states, with what most of them state alike; see the module's docstring."""
 
     row: ClassVar[Row]
-    allowed: ClassVar[Mapping[str, Interval]] = {}
     slots: ClassVar[Mapping[str, float | str]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

@@ -16,7 +16,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import shrink
-from optimizers.interval import NON_NEGATIVE, POSITIVE
 
 
 class Centered(Rule):
@@ -46,7 +45,6 @@ class AdagradDA(Centered):
     """
 
     row = OPTIMIZERS["adagrad_da"]
-    allowed: ClassVar = {"initial_accumulator_value": POSITIVE, "prox_l1": NON_NEGATIVE, "prox_l2": NON_NEGATIVE}
     slots: ClassVar = {"sum": 0.0, "sum_of_squares": 0.0, "displacement": 0.0}
     carried: ClassVar = {"total_rate": 0.0}
 
@@ -74,12 +72,6 @@ class Ftrl(Centered):
     """
 
     row = OPTIMIZERS["ftrl"]
-    allowed: ClassVar = {
-        "initial_accumulator_value": POSITIVE,
-        "beta": NON_NEGATIVE,
-        "prox_l1": NON_NEGATIVE,
-        "prox_l2": NON_NEGATIVE,
-    }
     slots: ClassVar = {"sum": 0.0, "sum_of_squares": 0.0, "displacement": 0.0}
 
     def update(self, g, x, slots, h):

@@ -10,7 +10,6 @@ import tensorflow as tf
 from optimizers import OPTIMIZERS
 from optimizers.closure import Closure, ClosureRule, squared_norm, values_of
 from optimizers.contract import Tensor
-from optimizers.interval import POSITIVE
 
 ITERATIONS = 500
 GROWTH = 1e-5  # relative; of the norm in the last iteration of the power method
@@ -31,7 +30,6 @@ class GradientDescent(ClosureRule):
     """
 
     row = OPTIMIZERS["gradient_descent"]
-    allowed: ClassVar = {"smoothness": POSITIVE}
     carried: ClassVar = {"curvature": 0.0}
 
     def descend(self, closure, variables):

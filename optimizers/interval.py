@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -13,18 +11,20 @@ class Interval:
     high: float
     ends: str
 
-    def holds(self, values: np.ndarray) -> bool:
-        """Whether all `values` lie inside; NaN never does."""
-        above = values >= self.low if self.ends[0] == "[" else values > self.low
-        below = values <= self.high if self.ends[1] == "]" else values < self.high
-        return bool(np.all(above & below))
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies inside; NaN never does."""
+        above = value >= self.low if self.ends[0] == "[" else value > self.low
+        below = value <= self.high if self.ends[1] == "]" else value < self.high
+        return above and below
 
     def __str__(self) -> str:
         return f"{self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
 
 
 FRACTION = Interval(0.0, 1.0, "[)")
+SHARE = Interval(0.0, 1.0, "(]")
 UNIT = Interval(0.0, 1.0, "[]")
+INSIDE = Interval(0.0, 1.0, "()")
 POSITIVE = Interval(0.0, float("inf"), "()")
 NON_NEGATIVE = Interval(0.0, float("inf"), "[)")
 LIMIT = Interval(0.0, float("inf"), "(]")

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import unbias
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -20,7 +19,6 @@ class LAMB(Rule):
     """
 
     row = OPTIMIZERS["lamb"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE, "weight_decay": NON_NEGATIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
     decays_first: ClassVar = False
 

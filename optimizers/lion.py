@@ -7,7 +7,6 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
-from optimizers.interval import FRACTION
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -19,7 +18,6 @@ class Lion(Rule):
     """
 
     row = OPTIMIZERS["lion"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION}
     slots: ClassVar = {"mean": 0.0}
 
     def update(self, g, x, slots, h):

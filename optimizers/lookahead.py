@@ -1,10 +1,7 @@
 """A slow copy of the weights that follows a fast one."""
 
-from typing import ClassVar
-
 import keras.ops as ops
 
-from optimizers.interval import POSITIVE, UNIT
 from optimizers.leading import Leading
 
 
@@ -16,8 +13,6 @@ class Lookahead(Leading):
     Zhang et al., *Lookahead Optimizer: k steps forward, 1 step back*, 2019, arXiv:1907.08610, algorithm 1, where `every` is k and
     `pull` is α.
     """
-
-    allowed: ClassVar = {"every": POSITIVE, "pull": UNIT}
 
     def per_step(self, h):
         """The wrapped rule's; the share of u that x takes `back` and the share that is `kept`, 0 and 1 in all but one step."""

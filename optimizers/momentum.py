@@ -7,7 +7,6 @@ import keras
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments
-from optimizers.interval import UNIT
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -20,7 +19,6 @@ class Momentum(Rule):
     """
 
     row = OPTIMIZERS["momentum"]
-    allowed: ClassVar = {"momentum": UNIT}
     slots: ClassVar = {"velocity": 0.0}
     remembers = "m"
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import keras.ops as ops
@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from optimizers import OPTIMIZERS
 from optimizers.adam import Adam
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 EMBEDDING = re.compile("embedding", re.IGNORECASE)
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -38,13 +37,6 @@ class Muon(Adam):
     """
 
     row = OPTIMIZERS["muon"]
-    allowed: ClassVar = {
-        "momentum": FRACTION,
-        "adam_beta_1": FRACTION,
-        "adam_beta_2": FRACTION,
-        "epsilon": POSITIVE,
-        "weight_decay": NON_NEGATIVE,
-    }
 
     def __init__(self, learning_rate: Any = None, *, exclude: Sequence[str] | None = None, **options: Any) -> None:
         if isinstance(exclude, str):

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments, unbias
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -20,7 +19,6 @@ class Nadam(Rule):
     """
 
     row = OPTIMIZERS["nadam"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE, "momentum_decay": NON_NEGATIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0}
     carried: ClassVar = {"product": 1.0}
     remembers = "mv"

@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments
-from optimizers.interval import UNIT
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -27,7 +26,6 @@ class Nesterov(Rule):
     """
 
     row = OPTIMIZERS["nesterov"]
-    allowed: ClassVar = {"momentum": UNIT}
     slots: ClassVar = {"velocity": 0.0}
     carried: ClassVar = {"ahead": 0.0, "t": 1.0}
 

@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from optimizers import CLIPS
 from optimizers.contract import Method, Tensor
-from optimizers.interval import LIMIT, NON_NEGATIVE, Interval
+from optimizers.interval import Interval
 from optimizers.schedules import Schedule
 
-_ALLOWED_EVERYWHERE = {"learning_rate": NON_NEGATIVE, "weight_decay": NON_NEGATIVE, **dict.fromkeys(CLIPS, LIMIT)}
 _SCHEDULE = "schedule."
 _KERAS_OPTIONS = (
     "name",
@@ -24,11 +23,6 @@ _KERAS_OPTIONS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
-
-
-def allowed_of(method: "Numbers | type[Numbers]", name: str) -> Interval:
-    """Where a hyper-parameter of a method, or a number of the schedule that one was made with, may lie."""
-    return {**_ALLOWED_EVERYWHERE, **method.allowed}[name]
 
 
 def _hyper_property(name: str) -> property:
@@ -63,6 +57,7 @@ class Numbers(Method, keras.optimizers.Optimizer):
         for name, value in chosen.items():
             setattr(self, name, value)
         self.lanes = lanes
+        self._allowed = self._intervals(rate)
         self._number_dtype = "float64" if keras.config.floatx() == "float64" else "float32"
         self._scheduled = self._take_schedule(rate) if isinstance(rate, Schedule) else {}
         if not callable(rate):
@@ -115,9 +110,12 @@ class Numbers(Method, keras.optimizers.Optimizer):
         numbers = {name.removeprefix(_SCHEDULE): self._plain(variable) for name, variable in self._scheduled.items()}
         return keras.saving.serialize_keras_object(type(rate)(**numbers) if numbers else rate)
 
+    def _intervals(self, rate: Any) -> dict[str, Interval]:
+        scheduled = rate.intervals if isinstance(rate, Schedule) else {}
+        own = {name: scope.allowed for name, scope in self.row.numbers.items()}
+        return {**own, **{self._scheduled_name(name): interval for name, interval in scheduled.items()}}
+
     def _take_schedule(self, schedule: Schedule) -> dict[str, keras.Variable]:
-        allowed = {self._scheduled_name(name): interval for name, interval in schedule.intervals.items()}
-        self.allowed = {**self.allowed, **allowed}
         values = {self._scheduled_name(name): value for name, value in schedule.numbers.items()}
         return {name: self._add_number(name, self._checked(name, value)) for name, value in values.items()}
 
@@ -160,9 +158,9 @@ class Numbers(Method, keras.optimizers.Optimizer):
         value = tf.convert_to_tensor(value) if tf.is_tensor(value) else value
         if tf.is_symbolic_tensor(value):
             return self._spread(value)
-        allowed, numbers = allowed_of(self, name), np.asarray(value)
-        shapes = [(), (self.lanes,)]
-        if numbers.dtype.kind in "fiu" and numbers.shape in shapes and allowed.holds(numbers.astype(self._number_dtype)):
+        allowed, numbers = self._allowed[name], np.asarray(value)
+        is_number = numbers.dtype.kind in "fiu" and numbers.shape in [(), (self.lanes,)]
+        if is_number and all(map(allowed.holds, numbers.astype(self._number_dtype).flat)):
             return self._spread(numbers)
         form = "a number" if self.lanes is None else f"one number or {self.lanes}"
         raise ValueError(f"{name} must be {form} in {allowed} (as {self._number_dtype}); got {value!r}")

@@ -7,7 +7,6 @@ import keras.ops as ops
 
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
-from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -26,7 +25,6 @@ class Prodigy(Rule):
     """
 
     row = OPTIMIZERS["prodigy"]
-    allowed: ClassVar = {"beta_1": FRACTION, "beta_2": FRACTION, "epsilon": POSITIVE, "d0": POSITIVE, "d_coef": POSITIVE}
     slots: ClassVar = {"mean": 0.0, "mean_square": 0.0, "displacement": 0.0, "gradient_sum": 0.0}
     carried: ClassVar = {"d": 0.0, "correlation": 0.0}
     decays_first: ClassVar = False

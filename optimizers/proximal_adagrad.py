@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import shrink
-from optimizers.interval import NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -21,7 +20,6 @@ class ProximalAdagrad(Rule):
     """
 
     row = OPTIMIZERS["proximal_adagrad"]
-    allowed: ClassVar = {"initial_accumulator_value": POSITIVE, "prox_l1": NON_NEGATIVE, "prox_l2": NON_NEGATIVE}
     slots: ClassVar = {"sum_of_squares": 0.0}
 
     def update(self, g, x, slots, h):

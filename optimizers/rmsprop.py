@@ -8,7 +8,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import Moments
-from optimizers.interval import FRACTION, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -21,7 +20,6 @@ class RMSProp(Rule):
     """
 
     row = OPTIMIZERS["rmsprop"]
-    allowed: ClassVar = {"rho": FRACTION, "epsilon": POSITIVE}
     slots: ClassVar = {"mean_square": "initial_mean_square"}
     choices: ClassVar = {"epsilon_inside": (True, False), "initial_mean_square": (0.0, 1.0)}
     remembers = "v"

@@ -1,11 +1,8 @@
 """Sharpness-aware minimisation, around any method that needs gradients only."""
 
-from typing import ClassVar
-
 import keras.ops as ops
 
 from optimizers.closure import ClosureRule, squared_norm, values_of
-from optimizers.interval import NON_NEGATIVE
 
 
 class SAM(ClosureRule):
@@ -15,8 +12,6 @@ class SAM(ClosureRule):
 
     Foret et al. 2021, eqs. 2-3 and algorithm 1 (p = 2).
     """
-
-    allowed: ClassVar = {"radius": NON_NEGATIVE}
 
     def descend(self, closure, variables):
         """One step of the method."""

@@ -21,7 +21,6 @@ import keras.ops as ops
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import unbias
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE, UNIT
 
 
 class ScheduleFree(Rule):
@@ -62,7 +61,6 @@ class ScheduleFreeSGD(ScheduleFree):
     """
 
     row = OPTIMIZERS["schedule_free_sgd"]
-    allowed: ClassVar = {"momentum": UNIT, "averaging_power": NON_NEGATIVE}
     slots: ClassVar = {"displacement": 0.0}
 
     def per_step(self, h):
@@ -84,13 +82,6 @@ class ScheduleFreeAdamW(ScheduleFree):
     """
 
     row = OPTIMIZERS["schedule_free_adamw"]
-    allowed: ClassVar = {
-        "beta_1": UNIT,
-        "beta_2": FRACTION,
-        "epsilon": POSITIVE,
-        "averaging_power": NON_NEGATIVE,
-        "weight_decay": NON_NEGATIVE,
-    }
     slots: ClassVar = {"displacement": 0.0, "mean_square": 0.0}
 
     def per_step(self, h):

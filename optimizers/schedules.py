@@ -7,7 +7,6 @@ not hurry them, as it does the schedules of Keras.
 """
 
 import math
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -15,12 +14,11 @@ import keras
 import keras.ops as ops
 import numpy as np
 
-from optimizers import SCHEDULES, Range
+from optimizers import SCHEDULES, WARMUP, Range
 from optimizers import Schedule as Row
-from optimizers.interval import NON_NEGATIVE, POSITIVE, UNIT, Interval
+from optimizers.interval import NON_NEGATIVE, POSITIVE, Interval
 
 Tensor = Any
-SHARE = Interval(0.0, 1.0, "(]")
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -31,21 +29,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     row: ClassVar[Row]
-    allowed: ClassVar[Mapping[str, Interval]] = {}
 
     def __init__(self, learning_rate: Any, steps: Any, *, warmup: Any = 0.0, **numbers: Any) -> None:
-        if unknown := numbers.keys() - set(self.allowed):
-            raise ValueError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; there are {', '.join(self.allowed)}")
-        given = {name: scope.default for name, scope in self.row.numbers.items()} | numbers
+        own = self.row.numbers
+        if unknown := numbers.keys() - own.keys():
+            raise ValueError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; there are {', '.join(own)}")
+        given = {name: scope.default for name, scope in own.items()} | numbers
         self.numbers = {"learning_rate": learning_rate, "steps": steps, "warmup": warmup, **given}
         for name, value in self.numbers.items():
-            if not self.intervals[name].holds(np.asarray(value, "float64")):
+            if not all(map(self.intervals[name].holds, np.asarray(value, "float64").flat)):
                 raise ValueError(f"{name} must be in {self.intervals[name]}; got {value!r}")
 
     @property
     def intervals(self) -> dict[str, Interval]:
         """What each number may be."""
-        return {"learning_rate": NON_NEGATIVE, "steps": POSITIVE, "warmup": UNIT, **self.allowed}
+        own = {name: scope.allowed for name, scope in self.row.numbers.items()}
+        return {"learning_rate": NON_NEGATIVE, "steps": POSITIVE, "warmup": WARMUP.allowed, **own}
 
     @staticmethod
     def share(k: Tensor, steps: Tensor, n: SimpleNamespace) -> Tensor:
@@ -92,7 +91,6 @@ class InverseTime(Schedule):
     """
 
     row = SCHEDULES["inverse_time"]
-    allowed: ClassVar = {"gamma": NON_NEGATIVE}
 
     @staticmethod
     def share(k, steps, n):
@@ -125,7 +123,6 @@ class Step(Schedule):
     """
 
     row = SCHEDULES["step"]
-    allowed: ClassVar = {"drop": SHARE, "every": SHARE}
 
     @staticmethod
     def share(k, steps, n):
@@ -141,7 +138,6 @@ class Cosine(Schedule):
     """
 
     row = SCHEDULES["cosine"]
-    allowed: ClassVar = {"floor": UNIT}
 
     @staticmethod
     def share(k, steps, n):
@@ -157,7 +153,6 @@ class OneCycle(Schedule):
     """
 
     row = SCHEDULES["one_cycle"]
-    allowed: ClassVar = {"rise": Interval(0.0, 1.0, "()")}
 
     @staticmethod
     def share(k, steps, n):
@@ -182,22 +177,18 @@ class Chosen(Schedule):
         "chosen",
         "optimizers.schedules:Chosen",
         {
-            "kind": Range(0, 0, len(_KINDS) - 1),
+            "kind": Range(0, 0, len(_KINDS) - 1, allowed=Interval(0, len(_KINDS) - 1, "[]")),
             **{f"{kind.row.name}.{name}": scope for kind in _KINDS for name, scope in kind.row.numbers.items()},
         },
         "",
     )
-    allowed: ClassVar = {
-        "kind": Interval(0, len(_KINDS) - 1, "[]"),
-        **{f"{kind.row.name}.{name}": interval for kind in _KINDS for name, interval in kind.allowed.items()},
-    }
 
     @staticmethod
     def share(k, steps, n):
         """That of the schedule chosen."""
         share = ops.ones_like(k)
         for number, kind in enumerate(_KINDS):
-            own = SimpleNamespace(**{name: getattr(n, f"{kind.row.name}.{name}") for name in kind.allowed})
+            own = SimpleNamespace(**{name: getattr(n, f"{kind.row.name}.{name}") for name in kind.row.numbers})
             share = ops.where(ops.equal(n.kind, number), kind.share(k, steps, own), share)
         return share
 

@@ -1,7 +1,7 @@
 """Several rules side by side: every lane follows one of them."""
 
 import functools
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Sequence, Set
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -138,7 +138,7 @@ def several(names: tuple[str, ...]) -> type[Several]:
         "several",
         f"{__name__}:several",
         rows[names[0]].learning_rate,
-        {CHOSEN: Range(0, 0, len(names) - 1), **hyper},
+        {CHOSEN: Range(0, 0, len(names) - 1, allowed=Interval(0, len(names) - 1, "[]")), **hyper},
         frozenset.union(*(row.requires for row in rows.values())),
         "",
     )
@@ -150,8 +150,7 @@ def several(names: tuple[str, ...]) -> type[Several]:
         "together": together,
         "row": row,
         "__doc__": f"One of {', '.join(names)} in each lane.",
-        "allowed": {CHOSEN: Interval(0, len(names) - 1, "[]"), **_prefixed(rules, "allowed")},
-        "carried": _prefixed(rules, "carried"),
+        "carried": {f"{name}.{key}": value for name, rule in rules.items() for key, value in rule.carried.items()},
         "slots": {f"slot_{place}": 0.0 for place in range(slots)},
         "decays_first": False,
     }
@@ -161,7 +160,3 @@ def several(names: tuple[str, ...]) -> type[Several]:
 def _first(together: Container[str]) -> int:
     """The place of v among the slots: behind m or s, which share one."""
     return int("m" in together or "s" in together)
-
-
-def _prefixed(rules: Mapping[str, type[Rule]], part: str) -> dict[str, Any]:
-    return {f"{name}.{key}": value for name, rule in rules.items() for key, value in getattr(rule, part).items()}

@@ -10,7 +10,6 @@ import tensorflow as tf
 from optimizers import OPTIMIZERS
 from optimizers.base import Rule
 from optimizers.contract import unbias
-from optimizers.interval import FRACTION, NON_NEGATIVE, POSITIVE
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -31,13 +30,6 @@ class SOAP(Rule):
     """
 
     row = OPTIMIZERS["soap"]
-    allowed: ClassVar = {
-        "beta_1": FRACTION,
-        "beta_2": FRACTION,
-        "epsilon": POSITIVE,
-        "weight_decay": NON_NEGATIVE,
-        "precondition_frequency": POSITIVE,
-    }
     slots: ClassVar = {
         "mean": 0.0,
         "mean_square": 0.0,

@@ -7,7 +7,6 @@ import keras.ops as ops
 
 from optimizers.closure import ClosureRule, values_of
 from optimizers.contract import Tensor
-from optimizers.interval import UNIT
 
 
 class SVRG(ClosureRule):
@@ -22,7 +21,6 @@ class SVRG(ClosureRule):
     Johnson and Zhang 2013, figure 1; Yin et al. 2025 (α-SVRG). Variance reduction is named in the lecture's contents.
     """
 
-    allowed: ClassVar = {"coefficient": UNIT}
     slots: ClassVar = {"snapshot": float("nan"), "full_gradient": float("nan")}
 
     def take_snapshot(self, variables: Sequence[Any], full_gradient: Sequence[Tensor]) -> None:

@@ -11,7 +11,7 @@ def around(wrapper: type[Rule], method: type[Rule], row: Row) -> type[Rule]:
 
     The slots of the method come first.
     """
-    stated = {part: {**getattr(method, part), **getattr(wrapper, part)} for part in ("allowed", "slots", "carried")}
+    stated = {part: {**getattr(method, part), **getattr(wrapper, part)} for part in ("slots", "carried")}
     members = {"row": row, "__module__": wrapper.__module__, "__doc__": f"{row.name}: {row.source}.", **stated}
     made = type(wrapper.__name__ + method.__name__, (wrapper, method), members)
     return keras.saving.register_keras_serializable(package="tuner")(made)

@@ -4,13 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from optimizers import ALIASES, OPTIMIZERS, WRAPPERS, find, load
 from optimizers.base import Rule
 from optimizers.closure import ClosureRule
-from optimizers.numbers import allowed_of
 
 ROOT = Path(__file__).parents[1]
 PLAIN = [name for name, row in OPTIMIZERS.items() if row.requires == {"gradient"}]
@@ -30,9 +28,8 @@ def test_row_and_class_agree(name):
     assert issubclass(rule, ClosureRule if "closure" in row.requires else Rule)
     assert rule is load(name)
     assert rule.row is row is find(name)
-    assert set(rule.allowed) == set(row.hyper)
-    for hyper, (default, low, high, log, _) in {"learning_rate": row.learning_rate, **row.ranges}.items():
-        assert allowed_of(rule, hyper).holds(np.array([low, high, low if default is None else default])), hyper
+    for hyper, (default, low, high, log, _, allowed) in row.numbers.items():
+        assert all(map(allowed.holds, (low, high, low if default is None else default))), hyper
         assert low < high, hyper
         assert default is None or low <= default <= high, hyper
         assert not log or low > 0, hyper

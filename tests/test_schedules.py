@@ -70,9 +70,8 @@ def test_warm_up_rises_and_the_schedule_follows(name):
 @ALL
 def test_row_and_class_agree(name):
     assert load_schedule(name).row is SCHEDULES[name]
-    for number, scope in SCHEDULES[name].numbers.items():
-        allowed = load_schedule(name).allowed[number]
-        assert allowed.holds(np.array([scope.default, scope.low, scope.high]))
+    for scope in SCHEDULES[name].numbers.values():
+        assert all(map(scope.allowed.holds, (scope.default, scope.low, scope.high)))
 
 
 def test_inverse_time_is_beta_over_k_plus_gamma():

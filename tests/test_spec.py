@@ -11,6 +11,7 @@ from tests.conftest import study_spec
 from tuner import spec as specs
 from tuner.errors import BadInput
 from tuner.spec.aims import Frozen
+from tuner.spec.parameters import values
 
 GOOD = """
 data = "digits"
@@ -181,7 +182,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"search": {"optimizer": "al"}}, "search.optimizer: 'al' is no optimizer; did you mean 'all'?"),
     ({"search": {"optimizer": ["adam", "lecure"]}}, "search.optimizer: 'lecure' is no optimizer; did you mean 'lecture'?"),
     ({"search": {"adam": {"beta_3": 0.3}}}, "search.adam.beta_3: adam has no such parameter; did you mean 'beta_2'?"),
-    ({"search": {"adam": {"beta_1": 3.0}}}, "search.adam.beta_1: 3.0 is not a number from 0 to 1"),
+    ({"search": {"adam": {"beta_1": 3.0}}}, "search.adam.beta_1: 3.0 is not a number in [0, 1)"),
     ({"search": {"sgd": {"learning_rate": 0.1}}}, "search.sgd.learning_rate: sgd is not a value of optimizer"),
     ({"search": {"cosine": {"floor": 0.1}}}, "search.cosine.floor: cosine is not a value of schedule"),
     ({"search": {"adm.beta_1": 0.1}}, "search.adm.beta_1: 'adm' is neither an optimizer nor a schedule; did you mean 'adam'?"),
@@ -222,7 +223,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"train": {"backprop": "explicit", "precision": "mixed_bfloat16"}, "search": {"depth": [1, 2]}},
         "train.backprop: explicit computes in float32",
     ),
-    ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number from 0 to 1"),
+    ({"search": {"warmup": 2.0}}, "search.warmup: 2.0 is not a number in [0, 1]"),
     ({"search": {"width": {"int": [8, 4]}}}, "search.width: the range is upside down: 8 > 4"),
     (
         {"search": {"learning_rate": {"float": [0.1, 0.2], "step": 1e-300}}},
@@ -249,20 +250,26 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"search": {"optimizer": ["sam:armijo"]}},
         "search.optimizer: 'sam:armijo' is no optimizer; sam goes around a method that needs gradients only; armijo requires",
     ),
-    ({"search": {"radus": 0.1}}, "search.radus: mlp has no such parameter; did you mean 'radius'?"),
+    ({"search": {"optimizer": "sam:adam", "radus": 0.1}}, "search.radus: mlp has no such parameter; did you mean 'radius'?"),
     ({"search": {"learning_rate": {"float": [0, 1], "log": True}}}, "search.learning_rate: log needs a lower end above 0, not 0"),
     ({"search": {"learning_rate": {"float": [-1, 1]}}}, "search.learning_rate: -1.0 is not a number above 0"),
     (
         {"search": {"learning_rate": {"float": [float("nan"), 1]}}},
         "search.learning_rate.float.0: input should be a finite number",
     ),
-    ({"search": {"clipnorm": [0.0, 1.0]}}, "search.clipnorm: 0.0 is not a number above 0"),
+    ({"search": {"clipnorm": [0.0, 1.0]}}, "search.clipnorm: 0.0 is not a number in (0, inf]"),
+    ({"search": {"momentum": 0.9}}, "search.momentum: no optimizer of the study has it; allowed: depth, "),
+    ({"search": {"optimizer": ["adam", "lion"], "rho": 0.9}}, "search.rho: no optimizer of the study has it; "),
+    ({"search": {"beta_1": 1.0}}, "search.beta_1: 1.0 is not a number in [0, 1)"),
+    ({"search": {"epsilon": 0}}, "search.epsilon: 0 is not a number in (0, inf)"),
+    ({"search": {"momentum": 1.0, "optimizer": ["momentum", "muon"]}}, "search.momentum: 1.0 is not a number in [0, 1)"),
+    ({"search": {"one_cycle": {"rise": 1}, "schedule": "one_cycle"}}, "search.one_cycle.rise: 1 is not a number in (0, 1)"),
     ({"search": {"clipnorm": 1.0, "clipvalue": 1.0}}, "search.clipvalue: adam clips in one way; remove clipnorm or clipvalue"),
     (
         {"search": {"optimizer": ["sgd", "adam"], "clipnorm": 1.0, "adam.global_clipnorm": 2.0}},
         "search.adam.global_clipnorm: adam clips in one way; remove clipnorm or adam.global_clipnorm",
     ),
-    ({"search": {"momentum": 1.5}}, "search.momentum: 1.5 is not a number from 0 to 1"),
+    ({"search": {"optimizer": "momentum", "momentum": 1.5}}, "search.momentum: 1.5 is not a number in [0, 1]"),
     ({"search": {"batch_size": [0]}}, "search.batch_size: 0 is not a whole number of 1 or more"),
     ({"search": {"x y": 1}}, "search.x y"),
     ({"search": {"depth": 1, "width": {"int": [1, 2], "when": {"dpeth": 1}}}}, "search.width.when: no parameter 'dpeth' in"),
@@ -335,6 +342,12 @@ def test_a_mistake_gets_one_line_with_its_key(changes: dict[str, Any], said: str
     message = str(refused.value)
     assert message.startswith(f"study: {said}")
     assert "\n" not in message
+
+
+def test_a_method_has_every_number_that_it_takes_whatever_a_search_would_try_by_itself() -> None:
+    own = {"prox_l1": 2.0, "initial_accumulator_value": 3.0, "weight_decay": 0}
+    search = {"optimizer": "proximal_adagrad", "proximal_adagrad": own}
+    assert values(study_spec(search=search).search["proximal_adagrad.prox_l1"]) == (2.0,)
 
 
 def test_a_file_may_begin_with_the_mark_of_windows_editors(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 import optimizers
-from optimizers.numbers import allowed_of
 from optimizers.schedules import Chosen
 from optimizers.several import CHOSEN, several
 from tuner.space import Configuration
@@ -20,9 +19,9 @@ def rule(configuration: Configuration, steps: int) -> Any:
 
 def check(configuration: Configuration) -> None:
     """Raise ValueError, as `rule` does, for a number that the method does not take: the variable of a lane would take it."""
-    method = optimizers.load(configuration.optimizer)
+    numbers = optimizers.find(configuration.optimizer).numbers
     for name, value in {"learning_rate": configuration.learning_rate, **configuration.hyper}.items():
-        if not (allowed := allowed_of(method, name)).holds(np.float32(value)):
+        if not (allowed := numbers[name].allowed).holds(np.float32(value)):
             raise ValueError(f"{name} must be a number in {allowed} (as float32); got {value!r}")
     _rate(configuration, 1)
 

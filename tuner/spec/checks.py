@@ -1,7 +1,6 @@
 """What is wrong with a study whose entries are well formed, by themselves and with what they are used for."""
 
 import difflib
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,7 +47,9 @@ def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
     if not owner:
         known = known_parameters(spec)
         if name not in known and not spec.model.is_code:
-            yield f"search.{name}: {spec.model.name} has no such parameter{nearest(name, known)}"
+            of_methods = any(name in row.hyper for row in (*OPTIMIZERS.values(), *WRAPPERS.values()))
+            problem = "no optimizer of the study has it" if of_methods else f"{spec.model.name} has no such parameter"
+            yield f"search.{name}: {problem}{nearest(name, known)}"
         return
     own = name.rpartition(".")[2]
     if not owned(owner):
@@ -62,8 +63,10 @@ def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
 def _bad_values(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[str]:
     owner, _, own = name.rpartition(".")
     limits = owned(owner).get(own) if owner else known_parameters(spec).get(name)
+    sharing = [] if owner else [row for row in chosen(spec) if name in row.numbers]
     for value in values(parameter):
-        if problem := _refuses(own, value, limits):
+        refusals = (_refuses(own, value, span) for span in [row.numbers[name] for row in sharing] or [limits])
+        if problem := next(filter(None, refusals), ""):
             yield f"search.{name}: {value!r} {problem}"
     if isinstance(parameter, IntRange) and isinstance(limits, Limits) and parameter.step % limits.step:
         yield f"search.{name}.step: {parameter.step} is not a multiple of {limits.step}"
@@ -78,11 +81,10 @@ def _refuses(name: str, value: Value, limits: Any) -> str:
         return "" if value in SCHEDULES else f"is no schedule{nearest(str(value), SCHEDULES)}"
     if name == "batch_size":
         return "" if type(value) is int and value >= 1 else "is not a whole number of 1 or more"
-    if name in ("learning_rate", *CLIPS):
+    if name == "learning_rate":
         return "" if number and value > 0 else "is not a number above 0"  # type: ignore[operator]
     if isinstance(limits, Range):
-        top = 1.0 if limits.high <= 1.0 and not limits.log else math.inf  # decay rates lie between 0 and 1
-        return "" if number and 0.0 <= value <= top else f"is not a number from 0 to {top:g}"  # type: ignore[operator]
+        return "" if number and limits.allowed.holds(value) else f"is not a number in {limits.allowed}"
     return limits.refuses(value) if limits is not None else ""
 
 
@@ -144,7 +146,7 @@ def _bad_training(spec: StudySpec) -> Iterator[str]:
 def _bad_clips(spec: StudySpec) -> Iterator[str]:
     """Several clips that a trial would always have together; with `when` they may exclude each other."""
     always = {name for name, parameter in spec.search.items() if not parameter.when}
-    for row in chosen(spec) or [find(str(DEFAULTS["optimizer"]))]:
+    for row in chosen(spec):
         names = [name for clip in CLIPS for name in (clip, f"{row.name}.{clip}") if clip in row.ranges and name in always]
         if len({name.rpartition(".")[2] for name in names}) > 1:
             yield f"search.{names[1]}: {row.name} clips in one way; remove {' or '.join(names)}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import NETWORKS, Network
-from optimizers import COMMON, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
+from optimizers import OPTIMIZERS, SCHEDULES, WARMUP, Range, Row, find
 from tuner.spec.parameters import Parameter, values
 from tuner.spec.tables import StudySpec
 from tuner.trial import Value
@@ -15,11 +15,9 @@ DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedul
 
 def known_parameters(spec: StudySpec) -> dict[str, Any]:
     """Name → limits of everything `[search]` may name without an owner; a user's function takes other names as well."""
-    rows = (*OPTIMIZERS.values(), *WRAPPERS.values())
-    hypers = {name: limits for row in rows for name, limits in row.hyper.items()}
     network: Mapping[str, Any] = {} if spec.model.is_code else NETWORKS[spec.model.name].parameters
-    chosen = dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule"))
-    return {**network, **hypers, **COMMON, **chosen, "warmup": WARMUP}
+    hypers = {name: limits for row in chosen(spec) or OPTIMIZERS.values() for name, limits in row.ranges.items()}
+    return {**network, **hypers, **dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule")), "warmup": WARMUP}
 
 
 def owned(owner: str) -> Mapping[str, Range]:
@@ -27,7 +25,7 @@ def owned(owner: str) -> Mapping[str, Range]:
     if owner in SCHEDULES:
         return dict(SCHEDULES[owner].numbers)
     row = row_of(owner)
-    return {"learning_rate": row.learning_rate, **row.ranges} if row else {}
+    return row.numbers if row else {}
 
 
 def owner_of(name: str) -> tuple[str, str]:
@@ -67,8 +65,8 @@ def enqueued(spec: StudySpec) -> list[dict[str, Value]]:
 
 
 def chosen(spec: StudySpec) -> list[Row]:
-    """The rows of the optimizers that a study names."""
-    named = values(spec.search["optimizer"]) if "optimizer" in spec.search else ()
+    """The rows of the optimizers that trials may have."""
+    named = values(spec.search["optimizer"]) if "optimizer" in spec.search else (DEFAULTS["optimizer"],)
     return [row for name in named if (row := row_of(str(name)))]
 
 
