@@ -274,6 +274,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"search": {"x y": 1}}, "search.x y"),
     ({"search": {"depth": 1, "width": {"int": [1, 2], "when": {"dpeth": 1}}}}, "search.width.when: no parameter 'dpeth' in"),
     ({"search": {"depth": [1, 2], "width": {"int": [1, 2], "when": {"depth": 3}}}}, "search.width.when.depth: 3 is not a value"),
+    ({"search": {"depth": [1, 2], "width": {"int": [1, 2], "when": {"depth": []}}}}, "search.width.when.depth: names no value"),
     (
         {"search": {"depth": {"choice": [1, 2], "when": {"width": 3}}, "width": {"choice": [3, 4], "when": {"depth": 1}}}},
         "search.depth.when: these conditions wait for each other: depth, width",

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from optimizers import FAMILIES
 from tuner.errors import BadInput
 from tuner.spec.checks import check_task, nearest, problems
-from tuner.spec.known import DEFAULTS, chosen, enqueued, has_hidden_layers, known_parameters, of_layers, owned, owner_of, row_of
+from tuner.spec.known import DEFAULTS, chosen, enqueued, has_hidden_layers, of_layers, owned, owner_of, row_of
 from tuner.spec.parameters import KINDS, Choice, Fixed, FloatRange, IntRange, Parameter, contains, values
 from tuner.spec.tables import MAX_TRIALS, BudgetSpec, DataSpec, PrunerSpec, SamplerSpec, StudySpec, TrainSpec
 
@@ -41,7 +41,6 @@ __all__ = [
     "contains",
     "enqueued",
     "has_hidden_layers",
-    "known_parameters",
     "load",
     "of_layers",
     "owned",

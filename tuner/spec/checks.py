@@ -110,6 +110,8 @@ def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterato
             continue
         if spec.search[other].per_layer:
             yield f"search.{name}.when.{other}: differs from layer to layer; allowed is what all layers have in common"
+        if not wanted:
+            yield f"search.{name}.when.{other}: names no value, so that no trial would have {name}"
         for value in wanted:
             if not contains(spec.search[other], value):
                 yield f"search.{name}.when.{other}: {value!r} is not a value of {other}"
