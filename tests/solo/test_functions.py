@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.solo.studies import CLOSURES, interrupted, own, study, train, weights_after
 from tuner.errors import BadInput
 from tuner.solo import Solo
-from tuner.trial import Trial
+from tuner.trial import Failed, Trial
 
 
 def network(input_shape, outputs, units=8, rate=0.5):
@@ -71,6 +71,10 @@ def greedy(input_shape, outputs, greed):
     return keras.Sequential([network(input_shape, outputs), *([Greedy()] if greed else [])])
 
 
+def other_rows(outputs):
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(outputs)])
+
+
 class Asserts(keras.layers.Layer):
     """Fails when it sees anything but zeros, not when it is traced."""
 
@@ -131,6 +135,20 @@ def test_probabilities_train_as_logits_do(digits):
 
 def test_a_subclassed_model_without_arguments_trains(digits):
     assert len(train(Solo(own(no_arguments), digits), {"learning_rate": 0.01})) == 3
+
+
+def test_a_failure_says_what_keras_found_and_not_only_where(digits):
+    with pytest.raises(ValueError, match="Exception encountered") as caught:
+        Solo(own(other_rows), digits).add(Trial(0, {"learning_rate": 0.1}, seed=1))
+    message = Failed.by(0, caught.value).message
+    assert message.startswith("ValueError: Exception encountered when calling Sequential.call(). ")
+    assert "Expected shape (None, 5), but input has incompatible shape (1, 8, 8, 1)" in message
+    assert (message.isprintable(), len(message) < 550) == (True, True)
+
+
+@pytest.mark.parametrize("message", ["Exception encountered when calling A.call().", "in user code:", "a\nb", " \n"])
+def test_a_failure_has_one_line_whatever_was_raised(message):
+    assert Failed.by(0, ValueError(message)).message == f"ValueError: {message.strip().partition(chr(10))[0] or 'no message'}"
 
 
 @pytest.mark.parametrize(
