@@ -171,6 +171,7 @@ def test_what_a_user_did_wrong_is_raised_and_the_room_stays_free(digits, functio
     [
         ("no.module:build", "no.module cannot be imported: ModuleNotFoundError: No module named 'no'"),
         ("tests.faulty:build", "tests.faulty cannot be imported: ZeroDivisionError: division by zero"),
+        ("tests.leaving:build", "tests.leaving cannot be imported: SystemExit: 2"),
         ("tests.paper:nobody", "tests.paper has no function 'nobody'"),
         ("tests.paper:__doc__", "tests.paper has no function '__doc__'"),
     ],
