@@ -288,6 +288,29 @@ def test_a_study_that_has_begun_is_kept_when_its_data_vanish(tmp_path: Path) -> 
     assert json.loads(tuner(tmp_path, "status", "small", "--json").stdout)["trials"] == 4
 
 
+@pytest.mark.slow
+def test_a_study_trains_on_the_rows_of_its_launch_wherever_they_lie_and_on_no_others(tmp_path: Path) -> None:
+    table = "a,y\n" + "\n".join(f"{n},{n % 2}" for n in range(200))
+    write(tmp_path, table, "rows.csv")
+    write(tmp_path, STUDY.format(epochs=2).replace('"digits"', '{source = "rows.csv", target = "y"}'))
+    assert tuner(tmp_path, "launch", "small.toml").returncode == 0
+    write(tmp_path, f"{table}\n200,0", "rows.csv")
+    refused = tuner(tmp_path, "run", "small.toml", "--no-mlflow")
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        2,
+        "tuner: small.toml: data.source: not the rows that the study was launched with (rows 200 then, 201 now); "
+        "bring those back, or begin a new study",
+    )
+    assert json.loads(tuner(tmp_path, "status", "small", "--json").stdout)["queued"] == 4
+    write(tmp_path, table, "rows.csv")
+    assert tuner(tmp_path, "run", "small.toml", "--no-mlflow").returncode == 0
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "rows.csv").rename(tmp_path / "moved" / "rows.csv")
+    assert "no file or folder 'rows.csv'" in tuner(tmp_path, "reproduce", "small", "0").stderr
+    again = tuner(tmp_path, "reproduce", "small", "0", "--data", "moved/rows.csv")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "trial 0 matches its record"), again.stderr
+
+
 # Mistakes ------------------------------------------------------------
 
 

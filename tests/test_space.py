@@ -222,6 +222,11 @@ def test_what_can_never_train_is_refused(search: dict[str, Any], said: str) -> N
     assert str(refused.value).startswith(said)
 
 
+def test_a_default_that_the_file_does_not_name_is_called_so() -> None:
+    with pytest.raises(BadInput, match=r"search\.batch_size: 64, the default, is more than the 36 training rows"):
+        check(family(space({"width": [4, 8]}), rows=36))
+
+
 def test_only_images_are_augmented() -> None:
     augmented = space({"shift": {"float": [0.0, 0.2]}})
     check(family(augmented))

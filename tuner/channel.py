@@ -22,7 +22,7 @@ class Start:
     """The first line to a child: the study as JSON, where data may lie, where checkpoints go, and what `failpoints` arms.
 
     It has so many `processors`. With `full` it shall train and score the winner, with schedules that are laid out for so many
-    epochs.
+    epochs. `facts` is what is kept with the study since its launch.
     """
 
     spec: str
@@ -31,6 +31,7 @@ class Start:
     failpoint: str
     processors: int
     full: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def serve(descriptor: int, engine: Engine) -> None:
 def engine(study: StudySpec, roots: list[Path], start: Start) -> Run:
     """The engine for a study: lanes where its trials can have them and it does not say otherwise, else each in its own graph."""
     if start.full is not None:
-        return _final(study, roots, start.full)
+        return _final(study, roots, start.full, start.facts)
     from tuner import data  # noqa: PLC0415 — TensorFlow loads here, in the process that needs it
     from tuner.abreast import Abreast, on_a_gpu, one_processor_each  # noqa: PLC0415 — the same
     from tuner.lanes import Lanes  # noqa: PLC0415 — the same
@@ -190,17 +190,17 @@ def engine(study: StudySpec, roots: list[Path], start: Start) -> Run:
     lanes, places = packing.planned(space), min(packing.abreast(space), start.processors)
     if lanes is None and places > 1 and not on_a_gpu():
         one_processor_each(places)
-        return Abreast(study, data.load(study.data, study.seed, roots), places)
-    read = data.load(study.data, study.seed, roots)
+        return Abreast(study, data.load(study.data, study.seed, roots, start.facts), places)
+    read = data.load(study.data, study.seed, roots, start.facts)
     return Solo(study, read) if lanes is None else Lanes(study, read, lanes)
 
 
-def _final(study: StudySpec, roots: list[Path], full: int) -> Run:
+def _final(study: StudySpec, roots: list[Path], full: int, facts: Mapping[str, Any]) -> Run:
     """The engine for the winner: no other process is given the rows of the test split."""
     from tuner import data  # noqa: PLC0415 — the same
     from tuner.final import Final  # noqa: PLC0415 — the same
 
-    return Final(study, data.load_tested(study.data, study.seed, roots, refit=study.final.refit), full)
+    return Final(study, data.load_tested(study.data, study.seed, roots, facts, refit=study.final.refit), full)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def check(family: Family) -> None:
         raise BadInput(f"search.{name}: only images can be augmented, and these rows are of {shape} numbers; remove it")
     batch = space.configuration(family.corner(max)).batch_size
     if batch is not None and batch > family.rows:
-        raise BadInput(f"search.batch_size: {batch} is more than the {family.rows} training rows")
+        default = "" if "batch_size" in space.spec.search else ", the default,"
+        raise BadInput(f"search.batch_size: {batch}{default} is more than the {family.rows} training rows")
     if reason := family.impossible:
         raise BadInput(f"search: none of these networks is possible on this data: {reason}")
     most, largest = family.heaviest, family.largest

@@ -5,9 +5,10 @@ digits, in which another pack, processor or version differs, so the best objecti
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuner.spec import StudySpec
 from tuner.trial import Epoch, Trial
@@ -41,12 +42,12 @@ class Comparison:
         return self.loss <= LOSS and self.objective <= OBJECTIVE
 
 
-def again(spec: StudySpec, trial: Trial, epochs: int, roots: Sequence[Path]) -> Iterator[Epoch]:
-    """Train a trial alone for some epochs. Raises `BadInput` when its data cannot be read."""
+def again(spec: StudySpec, trial: Trial, epochs: int, roots: Sequence[Path], launched: Mapping[str, Any]) -> Iterator[Epoch]:
+    """Train a trial alone for some epochs. Raises `BadInput` when its data cannot be read, or are not those of the launch."""
     from tuner import data  # noqa: PLC0415 — TensorFlow loads here, not when the module does
     from tuner.solo import Solo  # noqa: PLC0415 — the same
 
-    engine = Solo(spec, data.load(spec.data, spec.seed, roots))
+    engine = Solo(spec, data.load(spec.data, spec.seed, roots, launched))
     engine.add(trial)
     for _ in range(epochs):
         yield from engine.advance()

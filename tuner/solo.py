@@ -263,7 +263,7 @@ def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     try:
         imported = importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, a script that reads its command line exits
         said = str(error).partition("\n")[0][:300]
         raise BadInput(f"model.name: {module} cannot be imported: {type(error).__name__}: {said}") from error
     found: Callable[..., Any] | None = getattr(imported, function, None)

@@ -15,11 +15,15 @@ The states of a trial, and what moves it from one to the next (the letters retur
     F  the study was cancelled
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+_WHERE = ("Exception encountered when calling", "in user code:")  # how Keras and AutoGraph begin
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Value = int | float | str | bool
 Params = Mapping[str, Value]
@@ -133,8 +137,16 @@ class Failed:
     def by(cls, number: int, error: BaseException) -> "Failed":
         """A trial that an exception ended."""
         kind = Failure.OUT_OF_MEMORY if isinstance(error, MemoryError) else Failure.ERROR
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        return cls(number, kind, f"{type(error).__name__}: {first_line[:500]}")
+        return cls(number, kind, f"{type(error).__name__}: {_line(str(error).strip() or 'no message')}")
+
+
+def _line(said: str) -> str:
+    """An exception's message as a line of 500 characters at most: its first, unless this says only where and not what."""
+    first = said.splitlines()[0]
+    if not first.startswith(_WHERE):
+        return first[:500]
+    whole = " ".join(_COLOUR.sub("", said.partition("Arguments received by")[0]).split())
+    return whole if len(whole) <= 500 else f"{whole[:200]} ... {whole[-295:]}"
 
 
 class Run(Protocol):

@@ -232,7 +232,7 @@ class Supervisor:
         try:
             spec, folder = self._study.spec.model_dump_json(), str(self._home / self._folder)
             full, threads = self._study.facts.get("full"), processors(self._environment)
-            child.channel.send(Start(spec, self._roots, folder, failpoints.inherited(), threads, full))
+            child.channel.send(Start(spec, self._roots, folder, failpoints.inherited(), threads, full, self._study.facts))
             verdict = Verdict()
             while not verdict.quit:
                 report = self._await_report(child, tick)

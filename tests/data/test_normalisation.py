@@ -66,6 +66,14 @@ def test_constant_features_become_0(tmp_path, constant):
         assert np.all(normalised(loaded) == 0)
 
 
+def test_what_is_lost_of_float64_is_rounding_alone(tmp_path):
+    noise = np.array([0.3, 0.1 + 0.2])[np.arange(24) % 2]
+    whole = np.array([2**24 + 2, 2**24 + 4], float)[np.arange(24) % 2]
+    loaded = loaded_with(tmp_path, np.stack([noise, whole], axis=1), np.arange(24) % 2, "unit")
+    assert normalised(loaded)[:, 0].max() == 0
+    assert set(normalised(loaded)[:, 1]) == {0, 1}
+
+
 def test_unit_brings_numbers_to_between_0_and_1(tmp_path):
     rows = normalised(loaded_with(tmp_path, RNG.normal(5, 3, (200, 4)), np.arange(200) % 2, "unit"))
     assert rows.min(axis=0) == pytest.approx(0)

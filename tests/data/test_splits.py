@@ -1,5 +1,6 @@
 """What holds of splits wherever the rows come from: classes, orders, weights, and the test split that no search sees."""
 
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -67,6 +68,26 @@ def test_the_fingerprint_follows_the_rows(tmp_path):
         np.savez(tmp_path / "a.npz", x=x, y=y, **more)
         prints.add(data.load_tested(spec("a.npz"), 0, [tmp_path]).sha256)
     assert len(prints) == 5
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "told"),
+    [
+        (X[:-2], Y[:-2], "rows 12 then, 10 now"),
+        (X[:, :1], Y, "input_shape [2] then, [1] now"),
+        (X, Y / 2, "classes 2 then, None now"),
+        (X + 1, Y, "other values"),
+    ],
+)
+def test_other_rows_than_those_of_the_launch_are_refused(tmp_path, x, y, told):
+    source, roots = spec("a.npz"), [tmp_path]
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    launched = data.recorded(data.facts(source, roots), data.fingerprint(source, roots))
+    assert data.load(source, 0, roots, {**launched, "commit": "0a1b"}).sha256 == launched["sha256"]
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    for load in (data.load, data.load_tested):
+        with pytest.raises(BadInput, match=re.escape(f"data.source: not the rows that the study was launched with ({told})")):
+            load(source, 0, roots, launched)
 
 
 @given(rows=st.integers(1, 500), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 10**6))

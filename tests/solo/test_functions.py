@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.solo.studies import CLOSURES, interrupted, own, study, train, weights_after
 from tuner.errors import BadInput
 from tuner.solo import Solo
-from tuner.trial import Trial
+from tuner.trial import Failed, Trial
 
 
 def network(input_shape, outputs, units=8, rate=0.5):
@@ -69,6 +69,10 @@ def no_memory(x):
 
 def greedy(input_shape, outputs, greed):
     return keras.Sequential([network(input_shape, outputs), *([Greedy()] if greed else [])])
+
+
+def other_rows(outputs):
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(outputs)])
 
 
 class Asserts(keras.layers.Layer):
@@ -133,6 +137,20 @@ def test_a_subclassed_model_without_arguments_trains(digits):
     assert len(train(Solo(own(no_arguments), digits), {"learning_rate": 0.01})) == 3
 
 
+def test_a_failure_says_what_keras_found_and_not_only_where(digits):
+    with pytest.raises(ValueError, match="Exception encountered") as caught:
+        Solo(own(other_rows), digits).add(Trial(0, {"learning_rate": 0.1}, seed=1))
+    message = Failed.by(0, caught.value).message
+    assert message.startswith("ValueError: Exception encountered when calling Sequential.call(). ")
+    assert "Expected shape (None, 5), but input has incompatible shape (1, 8, 8, 1)" in message
+    assert (message.isprintable(), len(message) < 550) == (True, True)
+
+
+@pytest.mark.parametrize("message", ["Exception encountered when calling A.call().", "in user code:", "a\nb", " \n"])
+def test_a_failure_has_one_line_whatever_was_raised(message):
+    assert Failed.by(0, ValueError(message)).message == f"ValueError: {message.strip().partition(chr(10))[0] or 'no message'}"
+
+
 @pytest.mark.parametrize(
     ("function", "error", "says"),
     [
@@ -153,6 +171,7 @@ def test_what_a_user_did_wrong_is_raised_and_the_room_stays_free(digits, functio
     [
         ("no.module:build", "no.module cannot be imported: ModuleNotFoundError: No module named 'no'"),
         ("tests.faulty:build", "tests.faulty cannot be imported: ZeroDivisionError: division by zero"),
+        ("tests.leaving:build", "tests.leaving cannot be imported: SystemExit: 2"),
         ("tests.paper:nobody", "tests.paper has no function 'nobody'"),
         ("tests.paper:__doc__", "tests.paper has no function '__doc__'"),
     ],

@@ -53,5 +53,9 @@ def facts(spec: "StudySpec", known: "Facts", data: str | None) -> dict[str, Any]
     from tuner import provenance
 
     sha256 = sources.fingerprint(spec.data, places.roots(data))
-    rows = {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
-    return {**rows, **({"sha256": sha256} if sha256 else {}), **provenance.facts(Path.cwd())}
+    return {**sources.recorded(known, sha256), **provenance.facts(Path.cwd())}
+
+
+def moved(spec: "StudySpec", data: str | None) -> "StudySpec":
+    """A study whose rows are taken from the path `data`, if there is one."""
+    return spec if data is None else spec.model_copy(update={"data": spec.data.model_copy(update={"source": data})})

@@ -240,7 +240,7 @@ def reproduce(
         trained = tables.conditions(study, row)
     if row.params is None or not recorded:
         raise BadInput(f"{name}: trial {trial} has not trained; it is {row.state}")
-    spec = study.spec
+    spec = given.moved(study.spec, data)
     if spec.model.is_code and not allow_code:
         raise BadInput(f"{name}: {spec.model.name} is code; allow it to run with --allow-code")
     _say_conditions(trained)
@@ -248,7 +248,8 @@ def reproduce(
     out.print(f"{'epoch':>5}  {'recorded':>10}  {'again':>10}")
     repeated = []
     subject = Trial(trial, row.params, trial_seed(spec.seed, trial))
-    for before, now in zip(recorded, repeating.again(spec, subject, len(recorded), places.roots(data)), strict=False):
+    again = repeating.again(spec, subject, len(recorded), places.roots(data), study.facts)
+    for before, now in zip(recorded, again, strict=False):
         repeated.append(now)
         values = [number(epoch.metrics[spec.objective.metric]) for epoch in (before, now)]
         out.print(f"{now.epoch:>5}  {values[0]:>10}  {values[1]:>10}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tuner.cli import places
+from tuner.cli import given, places
 from tuner.cli.shell import HOME, AllowCode, DataPath, Db, Home, Name, app, quoted, say, writing
 from tuner.errors import BadInput
 
@@ -44,7 +44,8 @@ def export(
     from tuner.review import file_name
 
     exporting.check_needs(to)
-    x = sources.load_tested(study.spec.data, study.spec.seed, places.roots(data)).test.x
+    spec = given.moved(study.spec, data)
+    x = sources.load_tested(spec.data, spec.seed, places.roots(data)).test.x
     target = out or Path(f"{file_name(name)}.{to}")
     with writing("--out", target):
         apart = exporting.export(replace(kept, path=places.home(db, home) / kept.path), to, target, x)

@@ -9,7 +9,7 @@ Shapes: N rows, C classes, F the last axis of the input (features, or channels o
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "load_tested",
     "order",
+    "recorded",
     "training_rows",
 ]
 
@@ -102,20 +103,33 @@ def fingerprint(spec: DataSpec, roots: Sequence[Path]) -> str | None:
         return _fingerprint(source.read()) if source.small or bundled else None
 
 
-def load(spec: DataSpec, seed: int, roots: Sequence[Path]) -> Data:
+def load(spec: DataSpec, seed: int, roots: Sequence[Path], launched: Mapping[str, Any] | None = None) -> Data:
     """The rows of a source that a search may see, split by `seed`; the values of the test rows are not looked at.
 
-    Raises `BadInput` as `facts` does, and for faults in values it did not look at.
+    Raises `BadInput` as `facts` does, for faults in values it did not look at, and for rows that are not those of which a study
+    has `launched` on record: in other rows the same seed makes other splits, and what was to be tested has been trained on.
     """
     rows, (train, validation, _) = _read(spec, seed, roots)
-    return Data(**_fitted(rows, spec, train, validation))
+    found = Data(**_fitted(rows, spec, train, validation))
+    _check_same(found, launched or {})
+    return found
 
 
-def load_tested(spec: DataSpec, seed: int, roots: Sequence[Path], *, refit: bool = False) -> Tested:
+def load_tested(
+    spec: DataSpec, seed: int, roots: Sequence[Path], launched: Mapping[str, Any] | None = None, *, refit: bool = False
+) -> Tested:
     """All rows of a source in the same splits; with `refit` the rows of validation are among those to train on as well."""
     rows, (train, validation, test) = _read(spec, seed, roots)
     fitted = _fitted(rows, spec, np.concatenate([train, validation]) if refit else train, validation)
-    return Tested(**fitted, test=_part(rows, "test", test))
+    found = Tested(**fitted, test=_part(rows, "test", test))
+    _check_same(found, launched or {})
+    return found
+
+
+def recorded(known: Facts, sha256: str | None) -> dict[str, Any]:
+    """What is kept with a study of its rows, to know them again."""
+    facts = {"rows": known.rows, "input_shape": list(known.input_shape), "classes": known.classes}
+    return {**facts, **({"sha256": sha256} if sha256 else {})}
 
 
 def _read(spec: DataSpec, seed: int, roots: Sequence[Path]) -> tuple[Rows, tuple[NDArray[np.int32], ...]]:
@@ -143,6 +157,17 @@ def _fitted(rows: Rows, spec: DataSpec, train_at: NDArray[np.int32], validation_
         "class_names": rows.target.names,
         "sha256": _fingerprint(rows),
     }
+
+
+def _check_same(found: Data, launched: Mapping[str, Any]) -> None:
+    now = recorded(found.facts, found.sha256)
+    differing = [key for key in now if launched.get(key, now[key]) != now[key]]
+    if differing:
+        key = differing[0]
+        how = "other values" if key == "sha256" else f"{key} {launched[key]} then, {now[key]} now"
+        raise BadInput(
+            f"data.source: not the rows that the study was launched with ({how}); bring those back, or begin a new study"
+        )
 
 
 def order(rows: int, seed: int, epoch: int) -> NDArray[np.int32]:

@@ -18,6 +18,8 @@ SMALL_BYTES = 16 * 2**20  # sources up to here are read before a study exists, s
 MIN_ROWS = 10
 MIN_PER_CLASS = 3  # one for each split
 MAX_CLASSES_UNASKED = 100
+MIN_STEPS = 16  # of 32-bit numbers in the range of a feature or target
+NOISE = 1e-12  # relative, of sums in float64
 
 Array = NDArray[Any]
 Task = Literal["classification", "regression"]
@@ -89,7 +91,10 @@ def check_size(size: int) -> None:
 
 
 def finite(values: Array, what: str) -> NDArray[np.float32]:
-    """`values` [N, ...] as float32; `what` begins the line that says which row holds NaN, infinity or too large a number."""
+    """`values` [N, ...] as float32.
+
+    `what` begins the line that says which row holds NaN, infinity or too large a number, or that numbers become one.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = values.astype(np.float32)
     bad = ~np.isfinite(numbers)
@@ -97,6 +102,8 @@ def finite(values: Array, what: str) -> NDArray[np.float32]:
         at = int(np.argmax(bad))
         row = at // int(np.prod(values.shape[1:])) + 1
         raise BadInput(f"{what}, row {row}: {values.reshape(-1)[at]} is not a finite 32-bit number")
+    if len(values) and values.dtype != np.float32:
+        _check_steps(values.reshape(len(values), -1), numbers.reshape(len(values), -1), what)
     return numbers
 
 
@@ -170,6 +177,20 @@ def nearest(word: str, words: Iterable[str]) -> str:
         return f"; did you mean {short(near[0])}?"
     more = ", ..." if len(known) > 10 else ""
     return f"; there are {', '.join(short(name) for name in known[:10])}{more}" if known else ""
+
+
+def _check_steps(values: Array, numbers: NDArray[np.float32], what: str) -> None:
+    """Refuse features [N, F] whose range is so small beside their size that as 32-bit `numbers` little is left of it.
+
+    A float64 that was meant to be constant varies in its last digits and passes: nothing is lost.
+    """
+    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
+    spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
+    step = np.spacing(size.astype(np.float32)).astype(np.float64)
+    for f in np.flatnonzero((spread > NOISE * size) & (spread < MIN_STEPS * step)):
+        if np.abs(numbers[:, f].astype(np.float64) - values[:, f]).max() > spread[f] / (2 * MIN_STEPS):
+            near = f"values from {low[f]:.17g} to {high[f]:.17g}, where 32-bit numbers are {step[f]:g} apart"
+            raise BadInput(f"{what}: {near}; subtract the smallest")
 
 
 def _varied(numbers: NDArray[np.float32], what: str) -> Target:

@@ -189,6 +189,9 @@ def _csv(path: Path) -> Any:
     with _arrow_errors(path):
         table = csv.read_csv(pa.OSFile(str(path)), parse_options=csv.ParseOptions(newlines_in_values=True))
         _check_names(table.column_names)
+    for field in table.schema:
+        if pa.types.is_binary(field.type):  # what pyarrow makes of texts in another encoding
+            raise BadInput(f"data.source: column {short(field.name)} is not UTF-8 text; save the file in this encoding")
     return table
 
 
