@@ -44,6 +44,11 @@ def row_of(name: str) -> Row | None:
         return None
 
 
+def taken(row: Row) -> set[str]:
+    """What of the training parameters an optimizer takes beside the rate."""
+    return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
+
+
 def of_layers(network: Network, search: Mapping[str, Parameter], name: str) -> list[str]:
     """What a parameter that differs from layer to layer is called in trials: `width_1`, `width_2`, ..."""
     counter = network.per_layer[name]
