@@ -149,6 +149,28 @@ def test_a_value_that_is_ranked_is_searched_and_pruned_as_if_there_were_no_other
     assert sgd == {number: other.rows[number] for number in sgd}
 
 
+@pytest.mark.parametrize("rank", [None, "optimizer"])
+def test_the_generations_of_nsga_ii_are_the_same_after_a_restart_and_of_one_ranked_value_each(rank: str | None) -> None:
+    spec = study_spec(sampler={"name": "nsga2", "startup": 4}, **{**RANKED, "rank": rank, "budget": 60})
+    straight, broken = World(spec), World(spec)
+    straight.train(Search(spec), range(60))
+    for first in range(0, 60, 7):
+        broken.train(broken.replica(), range(first, min(60, first + 7)))
+    assert broken.rows == straight.rows
+    assert {key for found in straight.rows.values() for key in found.attrs} == {"NSGAIISampler:generation"}
+
+
+def test_cma_es_learns_what_the_trials_of_a_pack_have_in_common() -> None:
+    search_space = {"depth": {"int": [1, 9]}, "momentum": {"float": [0.5, 0.99]}, "optimizer": "momentum"}
+    spec = study_spec(sampler="cmaes", search=search_space, budget=200)
+    search, depths = Search(spec), []
+    for number in range(200):
+        params = search.ask(number, search.params(number // 4 * 4) if number % 4 else None).params
+        search.tell(number, Outcome(State.COMPLETE, -abs(float(params["depth"]) - 3)))
+        depths.append(params["depth"])
+    assert mean(abs(int(depth) - 3) for depth in depths[160::4]) < 0.5
+
+
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
 def test_two_workers_that_share_rows_decide_like_one(pruner: str) -> None:
     spec = study_spec(sampler="tpe", search=CONDITIONAL, pruner=pruner, train={"epochs": 9}, budget=60)
@@ -232,6 +254,18 @@ def test_the_grid_is_every_configuration_once() -> None:
     assert drawn != sorted(drawn)
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+@pytest.mark.parametrize("end", [0.3, 0.35])
+@pytest.mark.filterwarnings("error")
+def test_a_float_with_a_step_reaches_the_end_of_its_range_and_not_beyond(sampler: str, end: float) -> None:
+    spec = study_spec(sampler=sampler, search={"dropout": {"float": [0.0, end], "step": 0.1}}, budget=4)
+    world = World(spec)
+    world.train(Search(spec), range(4))
+    assert sorted((found.params or {})["dropout"] for found in world.rows.values()) == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert all(contains(spec.search["dropout"], (found.params or {})["dropout"]) for found in world.rows.values())
+    assert len(frozen_trials(spec, world.rows.values(), world.epochs)) == 4
+
+
 def test_trials_may_be_asked_out_of_order_and_keep_their_numbers() -> None:
     spec = study_spec(search=CONDITIONAL)
     forward, backward = Search(spec), Search(spec)
@@ -252,6 +286,14 @@ def test_the_last_epoch_is_never_hopeless() -> None:
     world = World(spec)
     world.train(Search(spec), range(20))
     assert all(found.state is State.COMPLETE or found.epoch < 2 for found in world.rows.values())
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_no_trial_is_given_up_before_the_first_rung(pruner: str) -> None:
+    spec = study_spec(search=CONDITIONAL, pruner={"name": pruner, "from_epoch": 4}, train={"epochs": 9}, budget=40)
+    world = World(spec)
+    world.train(Search(spec), range(40))
+    assert min(found.epoch for found in world.rows.values()) == 4
 
 
 def test_rows_become_optuna_trials() -> None:

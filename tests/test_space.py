@@ -55,6 +55,20 @@ def test_parents_come_first_and_layers_unfold() -> None:
     }
 
 
+def test_a_condition_holds_beside_what_the_structure_asks_for() -> None:
+    only_deep = {"depth": {"int": [0, 3]}, "width": {"int": [4, 6], "per_layer": True, "when": {"depth": [2, 3]}}}
+    assert {d.name: d.when["depth"] for d in space(only_deep).dimensions if d.when} == {
+        "width_1": (2, 3),
+        "width_2": (2, 3),
+        "width_3": (3,),
+    }
+    same = {**only_deep, "width": {"int": [4, 6], "when": {"depth": [0, 3]}}}
+    assert {d.name: d.when["depth"] for d in space(same).dimensions if d.when} == {"width": (3,)}
+    momentum = {"value": 0.9, "when": {"optimizer": ["sgd", "nesterov"]}}
+    some = {"optimizer": ["sgd", "momentum", "nesterov"], "learning_rate": 0.1, "momentum": momentum}
+    assert {d.name: d.when["optimizer"] for d in space(some).dimensions if d.when} == {"momentum": ("nesterov",)}
+
+
 def enumerated(dimensions: tuple[Dimension, ...], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every configuration, one after the other."""
     if not dimensions:
@@ -79,7 +93,14 @@ def test_the_size_counts_what_can_be_enumerated() -> None:
 def test_a_continuous_dimension_makes_the_space_infinite() -> None:
     assert space({"depth": [1, 2], "learning_rate": {"float": [0.1, 1.0]}}).size == math.inf
     assert space({"learning_rate": {"float": [0.1, 1.0], "step": 0.3}}).size == 4
+    assert space({"dropout": {"float": [0.0, 0.3], "step": 0.1}}).dimensions[0].grid == (0.0, 0.1, 0.2, 0.3)
     assert space({"width": {"int": [4, 9], "step": 2}}).size == 3
+
+
+def test_what_no_step_reaches_is_not_of_the_space() -> None:
+    stepped = space({"depth": {"int": [1, 4], "step": 2}, "width": {"int": [4, 8], "per_layer": True}})
+    assert [d.name for d in stepped.dimensions] == ["depth", "width_1", "width_2", "width_3"]
+    check(family(space({"batch_size": {"int": [16, 100], "step": 50}}), rows=70))
 
 
 def test_a_space_of_fine_steps_is_counted_without_listing_them() -> None:
@@ -147,6 +168,13 @@ def test_a_method_has_the_parameters_that_mean_something_to_it() -> None:
     sam = made.configuration({"optimizer": "sam:adam", "beta_1": 0.2, "radius": 0.1, "batch_size": 8})
     assert (sam.optimizer, sam.learning_rate, sam.hyper, sam.batch_size) == ("sam:adam", 1e-3, {"beta_1": 0.2, "radius": 0.1}, 8)
     assert made.configuration({"optimizer": "armijo", "backtrack": 0.2}).batch_size is None
+
+
+def test_a_users_function_is_not_given_what_another_optimizer_takes() -> None:
+    search = {"optimizer": ["sgd", "momentum"], "learning_rate": 0.1, "momentum": {"float": [0.5, 0.9]}, "units": [4, 8]}
+    assert {d.name: dict(d.when) for d in space(search, model="my.nets:build").dimensions if d.when} == {
+        "momentum": {"optimizer": ("momentum",)}
+    }
 
 
 def test_a_full_batch_method_is_one_of_all_rows() -> None:

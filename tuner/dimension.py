@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import TypeAlias
 
@@ -55,6 +56,13 @@ class Dimension:
                 return len(values(self.parameter))
 
     @property
+    def last(self) -> float:
+        """The highest value of a range of floats that can be reached, which a step may leave below its end."""
+        low, high = map(float, values(self.parameter))
+        step = self.parameter.step if isinstance(self.parameter, FloatRange) else None
+        return high if step is None else _on_grid(low, step, _steps(low, high, step))
+
+    @property
     def grid(self) -> tuple[Value, ...] | range | None:
         """Its values in order, or None when it is continuous."""
         match self.parameter:
@@ -63,9 +71,20 @@ class Dimension:
             case FloatRange(float=(low, high), step=fstep):
                 if fstep is None:
                     return None
-                return tuple(low + i * fstep for i in range(_steps(low, high, fstep) + 1))
+                return tuple(_on_grid(low, fstep, i) for i in range(_steps(low, high, fstep) + 1))
             case _:
                 return values(self.parameter)
+
+
+def both(one: When, other: When) -> When:
+    """Two conditions as one, which holds where both do."""
+    common = {name: tuple(value for value in one[name] if value in other[name]) for name in one if name in other}
+    return {**one, **other, **common}
+
+
+def _on_grid(low: float, step: float, place: int) -> float:
+    """The number that a person would write: floats have 3 × 0.1 above the end of a range to 0.3."""
+    return float(Decimal(str(low)) + place * Decimal(str(step)))
 
 
 def _steps(low: float, high: float, step: float) -> int:
@@ -95,11 +114,11 @@ class Structure:
         counts = self._counts(counter)
         if not parameter.per_layer:
             some = {counter: tuple(n for n in counts if n)} if 0 in counts and any(counts) else {}
-            yield Dimension(name, parameter, *self._of_kind(name, None, {**when, **some}))
+            yield Dimension(name, parameter, *self._of_kind(name, None, both(when, some)))
             return
         for layer, own in enumerate(of_layers(self._network, self._search, name), 1):
             deep = {counter: tuple(n for n in counts if n >= layer)} if counter in self._search else {}
-            yield Dimension(own, parameter, *self._of_kind(name, layer, {**when, **deep}))
+            yield Dimension(own, parameter, *self._of_kind(name, layer, both(when, deep)))
 
     def _counts(self, counter: str) -> list[int]:
         """Every value of a parameter that counts layers."""
@@ -118,11 +137,11 @@ class Structure:
             return when, {}
         chooser, owner = kinds.parameter, kinds.owners.get(name)
         if not self._search[chooser].per_layer:
-            return (when if owner is None else {**when, chooser: (owner,)}), {}
+            return (when if owner is None else both(when, {chooser: (owner,)})), {}
         if name == chooser and layer is not None and layer > 1:
-            return {**when, f"{chooser}_{layer - 1}": (kinds.first,)}, {}
+            return both(when, {f"{chooser}_{layer - 1}": (kinds.first,)}), {}
         if owner == kinds.first:
-            return {**when, f"{chooser}_{layer or 1}": (owner,)}, {}
+            return both(when, {f"{chooser}_{layer or 1}": (owner,)}), {}
         if owner == kinds.then:
             last = layer or max(self._counts(self._network.per_layer[chooser]))
             return when, {f"{chooser}_{place}": (owner,) for place in range(1, last + 1)}

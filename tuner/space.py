@@ -7,10 +7,10 @@ from functools import cached_property
 
 from models import NETWORKS, Network
 from models.plan import Impossible
-from optimizers import SCHEDULES, Row, find
-from tuner.dimension import Dimension, Structure
+from optimizers import SCHEDULES, find
+from tuner.dimension import Dimension, Structure, both
 from tuner.errors import BadInput
-from tuner.spec import DEFAULTS, Fixed, StudySpec, owner_of, values
+from tuner.spec import DEFAULTS, Fixed, StudySpec, owner_of, taken, values
 from tuner.trial import Params, Value
 
 TRAINING = ("optimizer", "learning_rate", "batch_size", "schedule", "warmup")
@@ -62,7 +62,7 @@ class Space:
     def _dimensions(self) -> Iterator[Dimension]:
         structure = None if self.network is None else Structure(self.network, self.spec.search)
         for name, parameter in self.spec.search.items():
-            when = {**self._natural_condition(name), **parameter.when}
+            when = both(self._natural_condition(name), parameter.when)
             yield from [Dimension(name, parameter, when)] if structure is None else structure.unfold(name, parameter, when)
 
     def _natural_condition(self, name: str) -> dict[str, tuple[Value, ...]]:
@@ -71,9 +71,9 @@ class Space:
         if owner:
             return {chooser: (owner,)} if chooser in self.spec.search else {}
         chosen = self.spec.search.get("optimizer")
-        if chosen is None or self.network is None or name in self.network.parameters:
+        if chosen is None or (self.network is not None and name in self.network.parameters):
             return {}
-        takes = tuple(o for o in values(chosen) if name in _taken(find(str(o))))
+        takes = tuple(o for o in values(chosen) if name in taken(find(str(o))))
         return {"optimizer": takes} if takes and len(takes) < len(values(chosen)) else {}
 
     def check(self) -> None:
@@ -211,11 +211,6 @@ class Space:
             return {}
         weights, numbers = self.network.kept(self.configuration(params).network, input_shape, outputs)
         return {"parameters": weights, "model_bytes": 4 * numbers}
-
-
-def _taken(row: Row) -> set[str]:
-    """What of the training parameters an optimizer takes beside the rate."""
-    return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
 
 
 def _ordered(dimensions: list[Dimension]) -> Iterator[Dimension]:

@@ -59,7 +59,7 @@ def test_the_length_of_the_training_is_the_default_of_a_horizon(digits):
 
 
 def test_the_penalty_and_its_hyper_parameter_are_in_the_loss(digits, tmp_path):
-    solo = Solo(study(TENSORS), digits)
+    solo = Solo(study({**TENSORS, "optimizer": "momentum"}), digits)
     small, large = (train(solo, {**BASE, "learning_rate": 1e-30, "l2": l2})[0]["loss"] for l2 in (0.0, 0.5))
     kernels = [w for w in weights_after(solo, tmp_path) if w.ndim == 2]
     assert large - small == pytest.approx(0.5 * sum(np.square(W).sum() for W in kernels), rel=1e-4)

@@ -196,7 +196,9 @@ class Search:
             joint = sampler.infer_relative_search_space(study, frozen)
         else:  # TPE learns from the trials outside of a narrower range too, but knows choices by their places
             joint = {n: d if isinstance(d, CategoricalDistribution) else narrow.get(n, d) for n, d in self._joint.items()}
-        relative = sampler.sample_relative(study, frozen, {n: d for n, d in joint.items() if n not in given})
+        if self.spec.sampler.name != "cmaes":  # its one distribution is of all parameters; of fewer it draws nothing
+            joint = {n: d for n, d in joint.items() if n not in given}
+        relative = sampler.sample_relative(study, frozen, joint)
 
         def suggest(dimension: Dimension) -> Value:
             name, distribution = dimension.name, self._distributions[dimension.name]

@@ -3,6 +3,7 @@
 A sampler is made anew for every ask, from the study's seed, the trial's number and the attempt; CMA-ES alone keeps a state.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial
 
 from tuner.dimension import Dimension
+from tuner.search.seen import Among
 from tuner.space import Space
 from tuner.spec import FloatRange, IntRange, StudySpec, values
 
@@ -26,8 +28,8 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
     match dimension.parameter:
         case IntRange(int=(low, high), log=log, step=step):
             return IntDistribution(low, low + (high - low) // step * step, log=log, step=step)
-        case FloatRange(float=(low, high), log=log, step=fstep):
-            return FloatDistribution(low, high, log=log, step=fstep)
+        case FloatRange(float=(low, _), log=log, step=fstep):
+            return FloatDistribution(low, dimension.last, log=log, step=fstep)
         case parameter:
             return CategoricalDistribution(values(parameter))
 
@@ -58,6 +60,27 @@ class _Sobol(QMCSampler):
         return self._number
 
 
+class _Generations(NSGAIISampler):
+    """Optuna's NSGA-II with parents that are the same whoever asks for them, and of which each ranked value has its own.
+
+    Optuna remembers the parents of a generation for a whole study, and has them in another order when it remembers them.
+    """
+
+    _whose = ""
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """The best of all generations before this one, by their numbers."""
+        self._whose = json.dumps(dict(study.having)) if isinstance(study, Among) else ""
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
+    @classmethod
+    def _get_generation_key(cls) -> str:
+        return NSGAIISampler._get_generation_key()  # else it would be the name of this class that is stored with the trials
+
+    def _get_parent_cache_key_prefix(self) -> str:  # type: ignore[override]
+        return f"{super()._get_parent_cache_key_prefix()}{self._whose}:"
+
+
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
@@ -73,7 +96,7 @@ def _tpe(space: Space) -> Factory:
 
 def _nsga2(space: Space) -> Factory:
     size = max(2, space.spec.sampler.startup)
-    return lambda number, attempt: NSGAIISampler(population_size=size, seed=_seed(space.spec.seed, number, attempt))
+    return lambda number, attempt: _Generations(population_size=size, seed=_seed(space.spec.seed, number, attempt))
 
 
 def _random(space: Space) -> Factory:
@@ -114,7 +137,7 @@ _PRUNERS: Mapping[str, Callable[[StudySpec], BasePruner]] = {
     "hyperband": lambda spec: HyperbandPruner(
         min_resource=spec.pruner.from_epoch, max_resource=spec.train.epochs, reduction_factor=spec.pruner.factor
     ),
-    "median": lambda spec: MedianPruner(n_warmup_steps=spec.pruner.from_epoch - 1),
+    "median": lambda spec: MedianPruner(n_warmup_steps=spec.pruner.from_epoch),
     "none": lambda spec: NopPruner(),
 }
 

@@ -41,7 +41,7 @@ class Among(optuna.Study):
 
     def __init__(self, having: Params, name: str, storage: BaseStorage, sampler: BaseSampler, pruner: BasePruner) -> None:
         super().__init__(name, storage, sampler, pruner)
-        self._having = having
+        self.having = having
 
     def _get_trials(
         self,
@@ -50,4 +50,4 @@ class Among(optuna.Study):
         use_cache: bool = False,  # noqa: FBT001, FBT002 — the same
     ) -> list[FrozenTrial]:
         seen = super()._get_trials(deepcopy, states, use_cache)
-        return [trial for trial in seen if all(trial.params.get(name) == value for name, value in self._having.items())]
+        return [trial for trial in seen if all(trial.params.get(name) == value for name, value in self.having.items())]

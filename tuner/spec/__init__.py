@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from optimizers import FAMILIES
 from tuner.errors import BadInput
 from tuner.spec.checks import check_task, nearest, problems
-from tuner.spec.known import DEFAULTS, chosen, enqueued, has_hidden_layers, of_layers, owned, owner_of, row_of
+from tuner.spec.known import DEFAULTS, chosen, enqueued, has_hidden_layers, of_layers, owned, owner_of, row_of, taken
 from tuner.spec.parameters import KINDS, Choice, Fixed, FloatRange, IntRange, Parameter, contains, values
 from tuner.spec.tables import MAX_TRIALS, BudgetSpec, DataSpec, PrunerSpec, SamplerSpec, StudySpec, TrainSpec
 
@@ -47,6 +47,7 @@ __all__ = [
     "owner_of",
     "parse",
     "restore",
+    "taken",
     "values",
 ]
 

@@ -9,7 +9,7 @@ from optimizers import ALIASES, CLIPS, FAMILIES, OPTIMIZERS, SCHEDULES, WRAPPERS
 from tuner.errors import BadInput
 from tuner.metrics import METRICS
 from tuner.spec.aims import bad_aims
-from tuner.spec.known import DEFAULTS, chosen, has_hidden_layers, in_trials, known_parameters, owned, owner_of
+from tuner.spec.known import DEFAULTS, chosen, has_hidden_layers, in_trials, known_parameters, owned, owner_of, taken
 from tuner.spec.parameters import Choice, FloatRange, IntRange, Parameter, contains, values
 from tuner.spec.tables import ModelSpec, StudySpec
 from tuner.trial import Value
@@ -25,6 +25,7 @@ def problems(spec: StudySpec) -> Iterator[str]:
         yield from _bad_values(spec, name, parameter)
         yield from _bad_conditions(spec, name, parameter)
     yield from _cycles(spec)
+    yield from _unused(spec)
     yield from _bad_training(spec)
     yield from bad_aims(spec.objective, spec.constraints, spec.sampler.name, spec.pruner.name)
     yield from _bad_clips(spec)
@@ -47,9 +48,7 @@ def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
     if not owner:
         known = known_parameters(spec)
         if name not in known and not spec.model.is_code:
-            of_methods = any(name in row.hyper for row in (*OPTIMIZERS.values(), *WRAPPERS.values()))
-            problem = "no optimizer of the study has it" if of_methods else f"{spec.model.name} has no such parameter"
-            yield f"search.{name}: {problem}{nearest(name, known)}"
+            yield f"search.{name}: {spec.model.name} has no such parameter{nearest(name, known)}"
         return
     own = name.rpartition(".")[2]
     if not owned(owner):
@@ -115,6 +114,22 @@ def _bad_conditions(spec: StudySpec, name: str, parameter: Parameter) -> Iterato
         for value in wanted:
             if not contains(spec.search[other], value):
                 yield f"search.{name}.when.{other}: {value!r} is not a value of {other}"
+
+
+def _unused(spec: StudySpec) -> Iterator[str]:
+    """What belongs to optimizers, and to none with which it is searched; a user's function may take anything."""
+    if spec.model.is_code:
+        return
+    rows = chosen(spec)
+    others = {*NETWORKS[spec.model.name].parameters, "optimizer", "learning_rate", "schedule", "warmup"}
+    for name in (name for name in spec.search if name not in others and not owner_of(name)[1]):
+        having = [row.name for row in rows if name in taken(row)]
+        wanted = spec.search[name].when.get("optimizer", having)
+        if not having:
+            methods = ", ".join(row.name for row in rows)
+            yield f"search.{name}: not taken by {methods}; remove it, or add an optimizer that takes it"
+        elif not set(wanted) & set(having):
+            yield f"search.{name}.when.optimizer: not taken by {', '.join(map(str, wanted))}; allowed: {', '.join(having)}"
 
 
 def _cycles(spec: StudySpec) -> Iterator[str]:

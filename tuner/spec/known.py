@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import NETWORKS, Network
-from optimizers import OPTIMIZERS, SCHEDULES, WARMUP, Range, Row, find
+from optimizers import COMMON, OPTIMIZERS, SCHEDULES, WARMUP, WRAPPERS, Range, Row, find
 from tuner.spec.parameters import Parameter, values
 from tuner.spec.tables import StudySpec
 from tuner.trial import Value
@@ -15,9 +15,11 @@ DEFAULTS: Mapping[str, Value] = {"batch_size": 64, "optimizer": "adam", "schedul
 
 def known_parameters(spec: StudySpec) -> dict[str, Any]:
     """Name → limits of everything `[search]` may name without an owner; a user's function takes other names as well."""
+    rows = (*OPTIMIZERS.values(), *WRAPPERS.values())
+    hypers = {name: limits for row in rows for name, limits in row.hyper.items()}
     network: Mapping[str, Any] = {} if spec.model.is_code else NETWORKS[spec.model.name].parameters
-    hypers = {name: limits for row in chosen(spec) or OPTIMIZERS.values() for name, limits in row.ranges.items()}
-    return {**network, **hypers, **dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule")), "warmup": WARMUP}
+    chosen = dict.fromkeys(("optimizer", "learning_rate", "batch_size", "schedule"))
+    return {**network, **hypers, **COMMON, **chosen, "warmup": WARMUP}
 
 
 def owned(owner: str) -> Mapping[str, Range]:
@@ -40,6 +42,11 @@ def row_of(name: str) -> Row | None:
         return find(name)
     except ValueError:
         return None
+
+
+def taken(row: Row) -> set[str]:
+    """What of the training parameters an optimizer takes beside the rate."""
+    return {*row.ranges, *(() if "full_batch" in row.requires else ("batch_size",))}
 
 
 def of_layers(network: Network, search: Mapping[str, Parameter], name: str) -> list[str]:

@@ -112,9 +112,11 @@ def typed(raw: Any) -> Any:
 
 
 def values(parameter: Parameter) -> tuple[Value, ...]:
-    """The values that bound a parameter: both ends of a range, all choices, or the fixed one."""
+    """The values that bound a parameter: both ends of a range, as far as steps reach, all choices, or the fixed one."""
     match parameter:
-        case IntRange(int=ends) | FloatRange(float=ends):
+        case IntRange(int=(low, high), step=step):
+            return (low, high - (high - low) % step)
+        case FloatRange(float=ends):
             return ends
         case Choice(choice=choices):
             return choices
@@ -132,4 +134,7 @@ def contains(parameter: Parameter, value: Value) -> bool:
                 return False
             return fstep is None or math.isclose((value - low) / fstep, round((value - low) / fstep), abs_tol=1e-9)
         case _:
-            return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values(parameter))
+            # 1 may stand for 1.0, but nothing has 2.0 layers
+            return any(
+                value == v and (type(value) is type(v) or (type(value) is int and type(v) is float)) for v in values(parameter)
+            )
