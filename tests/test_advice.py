@@ -91,6 +91,24 @@ def test_a_list_of_numbers_gets_one_more_at_the_end_that_was_hit(listed: list[in
     assert values(found(review)["search.batch_size"]) == wider
 
 
+@pytest.mark.parametrize(
+    ("listed", "sign", "wider"),
+    [
+        ([1e-3, 1e-2, 1e-1], -1, (1e-4, 1e-3, 1e-2, 1e-1)),  # 0.1 * 0.1 is not 0.01 in binary
+        ([1e-5, 1e-4, 1e-3], -1, (1e-6, 1e-5, 1e-4, 1e-3)),
+        ([0.01, 0.02, 0.03], 1, (0.01, 0.02, 0.03, 0.04)),
+        ([1e-3, 3e-3, 1e-2, 3e-2], -1, (3.333e-4, 1e-3, 3e-3, 1e-2, 3e-2)),  # by its distance it would be below 0
+    ],
+)
+def test_a_list_of_rates_gets_one_more_at_the_end_that_was_hit(listed: list[float], sign: int, wider: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    rates = [float(rng.choice(listed)) for _ in range(80)]
+    worth = [sign * 0.1 * listed.index(one) + float(rng.normal(0, 0.01)) for one in rates]
+    past = [Past(drawn(rng) | {"learning_rate": one}, [value]) for one, value in zip(rates, worth, strict=True)]
+    review = history(past, search=SEARCH | {"learning_rate": listed}, train={"epochs": 1})
+    assert values(found(review)["search.learning_rate"]) == wider
+
+
 def test_a_range_that_is_good_in_one_part_is_narrowed_to_it() -> None:
     review = searched(lambda p: -0.2 * (rate(p) + 2.4) ** 2, trials=200)
     change = found(review)["search.learning_rate"]

@@ -340,14 +340,19 @@ def _is_list_of_numbers(parameter: Choice) -> bool:
 
 
 def _longer(parameter: Choice, line: Sequence[float]) -> Iterator[Choice]:
-    """The choice with a number more behind the end of `line`, its numbers in order: by their ratio, else by their distance."""
+    """The choice with a number more behind the end of `line`, its numbers in order: by their ratio, else by their distance.
+
+    Where their distance leads to what is not allowed, as below 0, the ratio of the last two is next.
+    """
     ratio = line[-1] / line[-2] if line[-2] else 0.0
-    even = all(b == a * ratio for a, b in pairwise(line))
-    further = line[-1] * ratio if even else 2 * line[-1] - line[-2]
+    even = all(math.isclose(b, a * ratio) for a, b in pairwise(line))
+    by_ratio, by_distance = line[-1] * ratio, 2 * line[-1] - line[-2]
     whole = all(type(choice) is int for choice in parameter.choice)
-    if not whole or further == int(further):
-        choices = (*parameter.choice, int(further) if whole else further)
-        yield parameter.model_copy(update={"choice": tuple(sorted(choices, key=float))})
+    ways = (by_ratio,) if even else (by_distance, float(f"{by_ratio:.4g}"))
+    for further in (float(f"{way:.12g}") for way in ways):  # 0.4 and not 0.39999999999999997
+        if further not in line and (not whole or further == int(further)):
+            choices = (*parameter.choice, int(further) if whole else further)
+            yield parameter.model_copy(update={"choice": tuple(sorted(choices, key=float))})
 
 
 def _between(parameter: Numeric, low: float, high: float) -> Numeric | None:
