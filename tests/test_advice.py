@@ -159,6 +159,15 @@ def test_few_trials_say_so_and_suggest_nothing() -> None:
     assert any("adam.beta_1" in note for note in advise(searched(flat, trials=60)).notes)
 
 
+def test_trials_that_break_a_constraint_are_no_evidence_of_what_is_good() -> None:
+    for search in (SEARCH, {"depth": 2, "width": {"int": [16, 256], "per_layer": True}}):  # with nothing else to look at, too
+        review = searched(lambda p: 0.1 * rate(p), trials=60, search=search, constraints=["parameters <= 9"])
+        assert all(entry.broken for entry in review.ranked)
+        said = advise(review)
+        assert said.suggestions == []
+        assert said.notes == [f"0 of {said.complete} complete trials keep to the constraints: these are too few; it takes 20"]
+
+
 # The budget ------------------------------------------------------------
 
 

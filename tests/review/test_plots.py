@@ -148,6 +148,24 @@ def test_a_contrast_joins_the_best_of_every_depth_with_and_without_residuals(tab
     assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
 
 
+def test_one_diverged_trial_does_not_squeeze_the_contrast(tables: Store) -> None:
+    search = {"depth": [8, 20], "residual": [True, False]}
+    study = launch(tables, 4, model="resnet", search=search, objective="val_loss")
+    for depth, residual, value in ((8, True, 0.3), (20, True, 0.2), (8, False, 0.4), (20, False, 1e9)):
+        metrics = [{"val_accuracy": 0.5, "val_loss": value}]
+        end(tables, study, {"depth": depth, "residual": residual}, metrics, Outcome(State.COMPLETE, value=value))
+    review = reviews.load(tables, study)
+    plot = reviews.plot(review, "contrast")
+    assert max(y for trace in plot.parts["contrast-depth-residual"].data for y in trace.y) < 10
+    assert "1 of 4" in plot.note
+    assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
+
+
+def test_a_single_epoch_is_a_whole_tick(tables: Store) -> None:
+    study = ended(tables, (State.COMPLETE, 0.3), (State.COMPLETE, 0.2))
+    assert reviews.plot(reviews.load(tables, study), "curves").parts["curves"].layout.xaxis.dtick == 1
+
+
 def test_contours_are_few_pairs_and_slices_few_parameters(small_and_large: dict[int, Review]) -> None:
     assert len(reviews.plot(small_and_large[60], "contour").parts) <= 3
     assert len(reviews.plot(small_and_large[60], "slice").parts) == 5

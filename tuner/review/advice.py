@@ -38,7 +38,7 @@ from tuner.spec import MAX_TRIALS, Choice, Fixed, FloatRange, IntRange, Paramete
 from tuner.store import Row
 from tuner.trial import Params, State, Value
 
-LEAST = 20  # complete trials that have a parameter, below which nothing is said of it
+LEAST = 20  # complete trials that keep to the constraints, or have a parameter, below which nothing is said
 BEST = (6, 12)  # a tenth of them, within these limits, are the best
 RISK = 0.05
 EDGE = 0.1  # of a range
@@ -73,8 +73,14 @@ class Advice:
 def advise(review: Review) -> Advice:
     """What to search next."""
     complete = len(review.ranked)
-    if complete < LEAST:
-        return Advice(complete, [], [f"{complete} complete trials are too few; it takes {LEAST}"])
+    kept = sum(not entry.broken for entry in review.ranked)
+    if kept < LEAST:
+        which = (
+            f"{kept} of {complete} complete trials keep to the constraints: these"
+            if kept < complete
+            else f"{complete} complete trials"
+        )
+        return Advice(complete, [], [f"{which} are too few; it takes {LEAST}"])
     found = _Findings(review)
     suggestions = [*found.of_parameters(), *found.of_epochs(), *found.of_trials()]
     return Advice(complete, suggestions, found.notes)

@@ -27,6 +27,7 @@ ROW = 36  # characters of all choices beside each other; more of them stand asla
 FEW = 10  # whole numbers across so small a span get whole ticks
 IMPORTANT = 15  # parameters whose importance is drawn
 LINE = 24  # pixels of a value in a strip
+BROKEN = "breaks a constraint"
 FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
 
@@ -61,11 +62,21 @@ def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> flo
 
 
 def history(figure: go.Figure) -> None:
-    """Blue points, the best so far as steps."""
-    points, line, *_ = figure.data
+    """Blue points, red ones for what breaks a constraint, the best so far as steps."""
+    points, line, broken = figure.data
+    broken.update(name=BROKEN, marker={"color": RED, "symbol": "x", "size": 6, "opacity": 0.85}, showlegend=bool(broken.x))
     points.update(name="complete trial", marker={"color": BLUE, "size": 6, "opacity": 0.85})
     line.update(name="best so far", line={"color": ORANGE, "width": 2, "shape": "hv"})
     _whole_ticks(figure)
+
+
+def history_still(axes: Axes) -> Axes:
+    """Red points for what breaks a constraint."""
+    broken = axes.collections[-1]
+    if len(broken.get_offsets()):
+        broken.set(color=RED, label=BROKEN)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.05, 1.0))
+    return axes
 
 
 def curves(figure: go.Figure) -> None:
@@ -166,7 +177,7 @@ def _whole_ticks(figure: go.Figure, side: str = "x") -> None:
 def _few_whole(values: Sequence[Any]) -> bool:
     if not values or not all(isinstance(x, int | float) and x == int(x) for x in values):
         return False
-    return bool(0 < max(values) - min(values) <= FEW)
+    return bool(max(values) - min(values) <= FEW)
 
 
 def _bare(label: str) -> str:
