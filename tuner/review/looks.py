@@ -72,7 +72,7 @@ def history(figure: go.Figure) -> None:
 
 def history_still(axes: Axes) -> Axes:
     """Red points for what breaks a constraint."""
-    broken = axes.collections[-1]
+    broken: Any = axes.collections[-1]
     if len(broken.get_offsets()):
         broken.set(color=RED, label=BROKEN)
         axes.legend(loc="upper left", bbox_to_anchor=(1.05, 1.0))

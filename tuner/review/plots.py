@@ -436,6 +436,7 @@ KINDS: Mapping[str, Kind] = {
         finalists.lacks,
         _finalists,
         looks.choices,
+        wide=True,  # a name with its trial, fate and costs would leave no room on a narrow screen
     ),
     "front": Kind(
         "Value and costs",
