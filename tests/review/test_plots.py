@@ -19,7 +19,7 @@ from tuner.review import Review, looks
 from tuner.review.looks import clipped
 from tuner.review.plots import LINES, POINTS
 from tuner.store import Store, Study
-from tuner.trial import Outcome, State
+from tuner.trial import Outcome, Params, State
 
 FIRST_DRAWN = {
     "history": 1, "curves": 1, "choices": 1, "importance": 3, "edf": 3, "slice": 3, "contour": 60, "parallel": 3, "timeline": 1,
@@ -161,6 +161,24 @@ def test_one_diverged_trial_does_not_squeeze_the_contrast(tables: Store) -> None
     assert max(y for trace in plot.parts["contrast-depth-residual"].data for y in trace.y) < 10
     assert "1 of 4" in plot.note
     assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
+
+
+def test_a_logarithmic_axis_has_numbers_however_little_it_spans(tables: Store) -> None:
+    search = {"learning_rate": {"float": [1e-4, 1.0], "log": True}, "width": {"int": [2, 64], "log": True}}
+    study = launch(tables, 3, search=search)
+    for rate, width in ((0.031, 3), (0.035, 4), (0.041, 8)):
+        params: Params = {"learning_rate": rate, "width": width}
+        metrics = [{"val_accuracy": rate, "val_loss": 1.0}]
+        end(tables, study, params, metrics, Outcome(State.COMPLETE, value=rate))
+    slices = reviews.plot(reviews.load(tables, study), "slice").parts
+    assert [figure.layout.xaxis.dtick for figure in slices.values()] == [None, None]  # Plotly finds some
+    with looks.canvas():
+        axes = plt.subplots()[1]
+        axes.set_xscale("log")
+        axes.scatter([0.031, 0.041], [0, 1])
+        looks.png(axes, "Rate")
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
 
 
 def test_a_single_epoch_is_a_whole_tick(tables: Store) -> None:

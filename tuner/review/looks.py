@@ -30,6 +30,7 @@ LINE = 24  # pixels of a value in a strip
 BROKEN = "breaks a constraint"
 FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
+NARROW = 8  # one that spans a smaller factor has even ticks: of 1, 2 and 5 there may be none in it
 
 Polish = Callable[[go.Figure], None]
 
@@ -45,7 +46,8 @@ def dress(figure: go.Figure, polish: Polish) -> go.Figure:
         update(exponentformat="e", minexponent=5, automargin=True, title={"standoff": 10})
         if axis.type == "log":
             values = [value for trace in figure.data for value in trace[side] or () if value]
-            update(tickformat="~g", dtick=1 if max(values) > WIDE * min(values) else "D2")
+            span = max(values) / min(values)
+            update(tickformat="~g", dtick=1 if span > WIDE else "D2" if span > NARROW else None)
     polish(figure)
     return figure.for_each_annotation(lambda text: text.update(text=_plain(text.text)))
 
@@ -170,8 +172,9 @@ def timeline(figure: go.Figure) -> None:
 
 def _whole_ticks(figure: go.Figure, side: str = "x") -> None:
     values = [value for trace in figure.data for value in trace[side] or () if value is not None]
-    if _few_whole(values):
-        figure.layout[f"{side}axis"].dtick = 1
+    axis = figure.layout[f"{side}axis"]
+    if axis.type != "log" and _few_whole(values):  # there a step of 1 is a factor of ten
+        axis.dtick = 1
 
 
 def _few_whole(values: Sequence[Any]) -> bool:
@@ -234,7 +237,8 @@ def _still_ticks(axes: Any) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < WIDE * low else (1,)))
+            subs = (1, 2, 5) if high < WIDE * low else (1,)
+            axis.set_major_locator(LogLocator(subs=subs) if high > NARROW * low else MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
         elif isinstance(axis.get_major_formatter(), StrCategoryFormatter):
