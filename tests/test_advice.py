@@ -210,6 +210,15 @@ def test_a_search_that_was_still_finding_wants_more_trials_and_one_that_had_foun
     assert searching(steady, race=raced([0.7, 0.71, 0.69])).keys().isdisjoint({"budget.trials", "budget.patience"})
 
 
+def test_the_trials_before_the_first_complete_one_went_by_without_a_better_one() -> None:
+    rng = np.random.default_rng(0)
+    past = [Past(drawn(rng), [0.9 if n == 30 else 0.5], State.PRUNED if n < 30 else State.COMPLETE) for n in range(120)]
+    review = history(past, search=SEARCH, train={"epochs": 1})
+    (one,) = (one for one in advise(review).suggestions if one.key == "budget.patience")
+    assert one.change == 62
+    assert one.evidence.endswith("before it at most 31 went by without a better one")
+
+
 def test_of_a_study_that_ended_early_the_number_of_trials_is_not_judged() -> None:
     rng = np.random.default_rng(0)
     course = [Past(drawn(rng), [0.01 * i]) for i in range(60)]

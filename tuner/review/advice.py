@@ -267,7 +267,7 @@ class _Findings:
         (late, p), (luck, known) = self._late(), self._luck
         gain, k = bests[-1] - bests[-last - 1], len(self._top)
         better = [i for i in range(n) if bests[i] > (bests[i - 1] if i else -math.inf)]
-        longest = max((b - a for a, b in pairwise(better)), default=0)
+        longest = max((b - a for a, b in pairwise([-1, *better])), default=0)  # before the first nothing was good
         enough = max(last, 2 * longest)
         if p <= RISK and math.inf > gain > luck and 2 * n <= MAX_TRIALS:
             lie = (
