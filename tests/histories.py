@@ -44,7 +44,7 @@ def _row(number: int, one: Past, value: float) -> Row:
     return Row(
         number=number, state=one.state, fence=1, owner="worker", attempts=1, crashes=0, params=one.params, attrs={},
         epoch=len(one.curve), parameters=10, value=None if one.state is State.FAILED else value, failure=None, message="",
-        checkpoint=None, started=float(number), ended=number + 1.0, previous=None, log="",
+        checkpoint=None, started=float(number), ended=number + 1.0, previous=None, log="", costs={"parameters": 10},
     )  # fmt: skip
 
 

@@ -91,6 +91,24 @@ def test_a_list_of_numbers_gets_one_more_at_the_end_that_was_hit(listed: list[in
     assert values(found(review)["search.batch_size"]) == wider
 
 
+@pytest.mark.parametrize(
+    ("listed", "sign", "wider"),
+    [
+        ([1e-3, 1e-2, 1e-1], -1, (1e-4, 1e-3, 1e-2, 1e-1)),  # 0.1 * 0.1 is not 0.01 in binary
+        ([1e-5, 1e-4, 1e-3], -1, (1e-6, 1e-5, 1e-4, 1e-3)),
+        ([0.01, 0.02, 0.03], 1, (0.01, 0.02, 0.03, 0.04)),
+        ([1e-3, 3e-3, 1e-2, 3e-2], -1, (3.333e-4, 1e-3, 3e-3, 1e-2, 3e-2)),  # by its distance it would be below 0
+    ],
+)
+def test_a_list_of_rates_gets_one_more_at_the_end_that_was_hit(listed: list[float], sign: int, wider: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(0)
+    rates = [float(rng.choice(listed)) for _ in range(80)]
+    worth = [sign * 0.1 * listed.index(one) + float(rng.normal(0, 0.01)) for one in rates]
+    past = [Past(drawn(rng) | {"learning_rate": one}, [value]) for one, value in zip(rates, worth, strict=True)]
+    review = history(past, search=SEARCH | {"learning_rate": listed}, train={"epochs": 1})
+    assert values(found(review)["search.learning_rate"]) == wider
+
+
 def test_a_range_that_is_good_in_one_part_is_narrowed_to_it() -> None:
     review = searched(lambda p: -0.2 * (rate(p) + 2.4) ** 2, trials=200)
     change = found(review)["search.learning_rate"]
@@ -141,6 +159,15 @@ def test_few_trials_say_so_and_suggest_nothing() -> None:
     assert any("adam.beta_1" in note for note in advise(searched(flat, trials=60)).notes)
 
 
+def test_trials_that_break_a_constraint_are_no_evidence_of_what_is_good() -> None:
+    for search in (SEARCH, {"depth": 2, "width": {"int": [16, 256], "per_layer": True}}):  # with nothing else to look at, too
+        review = searched(lambda p: 0.1 * rate(p), trials=60, search=search, constraints=["parameters <= 9"])
+        assert all(entry.broken for entry in review.ranked)
+        said = advise(review)
+        assert said.suggestions == []
+        assert said.notes == [f"0 of {said.complete} complete trials keep to the constraints: these are too few; it takes 20"]
+
+
 # The budget ------------------------------------------------------------
 
 
@@ -181,6 +208,15 @@ def test_a_search_that_was_still_finding_wants_more_trials_and_one_that_had_foun
     assert "budget.patience" not in searching(early, budget={"trials": 100, "patience": 90})
     steady = [0.7] * 60 + [0.7001] * 40
     assert searching(steady, race=raced([0.7, 0.71, 0.69])).keys().isdisjoint({"budget.trials", "budget.patience"})
+
+
+def test_the_trials_before_the_first_complete_one_went_by_without_a_better_one() -> None:
+    rng = np.random.default_rng(0)
+    past = [Past(drawn(rng), [0.9 if n == 30 else 0.5], State.PRUNED if n < 30 else State.COMPLETE) for n in range(120)]
+    review = history(past, search=SEARCH, train={"epochs": 1})
+    (one,) = (one for one in advise(review).suggestions if one.key == "budget.patience")
+    assert one.change == 62
+    assert one.evidence.endswith("before it at most 31 went by without a better one")
 
 
 def test_of_a_study_that_ended_early_the_number_of_trials_is_not_judged() -> None:

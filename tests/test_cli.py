@@ -94,6 +94,18 @@ def test_list_status_and_best_tell_the_same_story(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_narrow_terminal_folds_the_names_of_studies_and_cuts_nothing_off(tmp_path: Path) -> None:
+    database = Store(f"sqlite:///{tmp_path / 'tuner.db'}")
+    database.migrate()
+    for name in ("digits", "k" * 150):
+        database.launch(study_spec(name=name, budget=350), 350, {})
+    database.close()
+    listed = tuner(tmp_path, "list", "--db", str(tmp_path), COLUMNS="60").stdout
+    assert all(len(line) <= 60 for line in listed.splitlines())
+    assert {"digits", "waiting", "0/350", "pruned", "failed", "best"} <= set(listed.split())
+    assert listed.count("k") == 150
+
+
 def test_the_report_is_one_page_with_pictures(finished: Path) -> None:
     told = tuner(finished, "report", "small", "--out", "page")
     assert told.returncode == 0, told.stderr

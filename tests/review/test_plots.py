@@ -19,7 +19,7 @@ from tuner.review import Review, looks
 from tuner.review.looks import clipped
 from tuner.review.plots import LINES, POINTS
 from tuner.store import Store, Study
-from tuner.trial import Outcome, State
+from tuner.trial import Outcome, Params, State
 
 FIRST_DRAWN = {
     "history": 1, "curves": 1, "choices": 1, "importance": 3, "edf": 3, "slice": 3, "contour": 60, "parallel": 3, "timeline": 1,
@@ -100,7 +100,9 @@ def test_a_race_is_shown_beside_the_search_and_the_test(tables: Store) -> None:
 def test_values_that_are_ranked_are_named_with_their_true_places(tables: Store) -> None:
     search = {"width": [1, 2], "optimizer": ["sgd", "adam"], "learning_rate": {"float": [1e-3, 1e-1]}}
     review = reviews.load(tables, with_race(tables, rank="width", final={"seeds": 3}, search=search))
-    text = Page(reviews.render(review, at=LAUNCHED)).text
+    page = reviews.render(review, at=LAUNCHED)
+    assert 'class="scroll sideways" role="region" aria-label="Final race"' in page  # long names leave it no room on a telephone
+    text = Page(page).text
     assert "Which width for mlp on digits has the highest val_accuracy?" in text
     assert "Winner of the race: 2 (trial 1)" in text
     assert re.search(r"width Trial .* Place True place 2 1 0\.8 0\.78 .* winner 1 1 0 0\.9 .* behind 2", text)
@@ -146,6 +148,42 @@ def test_a_contrast_joins_the_best_of_every_depth_with_and_without_residuals(tab
         "residual false": [(8, 0.7), (20, 0.3)],
     }
     assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
+
+
+def test_one_diverged_trial_does_not_squeeze_the_contrast(tables: Store) -> None:
+    search = {"depth": [8, 20], "residual": [True, False]}
+    study = launch(tables, 4, model="resnet", search=search, objective="val_loss")
+    for depth, residual, value in ((8, True, 0.3), (20, True, 0.2), (8, False, 0.4), (20, False, 1e9)):
+        metrics = [{"val_accuracy": 0.5, "val_loss": value}]
+        end(tables, study, {"depth": depth, "residual": residual}, metrics, Outcome(State.COMPLETE, value=value))
+    review = reviews.load(tables, study)
+    plot = reviews.plot(review, "contrast")
+    assert max(y for trace in plot.parts["contrast-depth-residual"].data for y in trace.y) < 10
+    assert "1 of 4" in plot.note
+    assert set(reviews.pngs(review, "contrast")) == set(plot.parts)
+
+
+def test_a_logarithmic_axis_has_numbers_however_little_it_spans(tables: Store) -> None:
+    search = {"learning_rate": {"float": [1e-4, 1.0], "log": True}, "width": {"int": [2, 64], "log": True}}
+    study = launch(tables, 3, search=search)
+    for rate, width in ((0.031, 3), (0.035, 4), (0.041, 8)):
+        params: Params = {"learning_rate": rate, "width": width}
+        metrics = [{"val_accuracy": rate, "val_loss": 1.0}]
+        end(tables, study, params, metrics, Outcome(State.COMPLETE, value=rate))
+    slices = reviews.plot(reviews.load(tables, study), "slice").parts
+    assert [figure.layout.xaxis.dtick for figure in slices.values()] == [None, None]  # Plotly finds some
+    with looks.canvas():
+        axes = plt.subplots()[1]
+        axes.set_xscale("log")
+        axes.scatter([0.031, 0.041], [0, 1])
+        looks.png(axes, "Rate")
+    low, high = axes.get_xlim()
+    assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
+
+
+def test_a_single_epoch_is_a_whole_tick(tables: Store) -> None:
+    study = ended(tables, (State.COMPLETE, 0.3), (State.COMPLETE, 0.2))
+    assert reviews.plot(reviews.load(tables, study), "curves").parts["curves"].layout.xaxis.dtick == 1
 
 
 def test_contours_are_few_pairs_and_slices_few_parameters(small_and_large: dict[int, Review]) -> None:

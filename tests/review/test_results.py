@@ -186,11 +186,24 @@ def test_a_study_of_several_objectives_shows_its_front_and_what_breaks_its_const
         assert reviews.plot(review, kind).parts or reviews.plot(review, kind).missing
 
 
+def test_what_breaks_a_constraint_is_not_the_best_so_far(tables: Store) -> None:
+    ends = ((0.8, 400), (0.95, 9000), (0.9, 800))
+    review = reviews.load(tables, several(tables, *ends, constraints=["parameters <= 250"]))
+    history = reviews.plot(review, "history")
+    points, line, broken = history.parts["history"].data
+    assert (list(points.y), list(line.y), list(broken.y)) == ([0.8, 0.9], [0.8, 0.8, 0.9], [0.95])
+    assert broken.showlegend
+    assert "Red ones break a constraint" in history.note
+    assert reviews.pngs(review, "history").keys() == {"history"}
+    assert "the best of 2 complete trials that keep to the constraints." in reviews.render(review, at=LAUNCHED)
+
+
 def test_a_study_whose_trials_all_break_a_constraint_has_no_best_one(tables: Store) -> None:
     review = reviews.load(tables, several(tables, (0.9, 800), (0.8, 400), constraints=["parameters <= 9"]))
     with pytest.raises(BadInput, match="no complete trial keeps to parameters <= 9"):
         _ = review.best
     assert review.front == []
+    assert reviews.pngs(review, "history").keys() == {"history"}
     assert "No complete trial keeps to the constraints." in reviews.render(review, at=LAUNCHED)
 
 

@@ -73,9 +73,9 @@ def list_studies(db: Db = HOME, as_json: AsJson = False) -> None:
     if not rows:
         out.print("no studies yet; begin with: tuner run FILE")
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2))
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("study", "state", "ended", "complete", "pruned", "failed", "best"):
-        table.add_column(column, no_wrap=column != "study", overflow="fold")
+        table.add_column(column, overflow="fold")
     for row in rows:
         ended = f"{row['ended']}/{row['trials']}"
         cells = [row["study"], row["state"], ended, row["complete"], row["pruned"], row["failed"], number(row["best"])]

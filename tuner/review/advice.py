@@ -38,7 +38,7 @@ from tuner.spec import MAX_TRIALS, Choice, Fixed, FloatRange, IntRange, Paramete
 from tuner.store import Row
 from tuner.trial import Params, State, Value
 
-LEAST = 20  # complete trials that have a parameter, below which nothing is said of it
+LEAST = 20  # complete trials that keep to the constraints, or have a parameter, below which nothing is said
 BEST = (6, 12)  # a tenth of them, within these limits, are the best
 RISK = 0.05
 EDGE = 0.1  # of a range
@@ -73,8 +73,14 @@ class Advice:
 def advise(review: Review) -> Advice:
     """What to search next."""
     complete = len(review.ranked)
-    if complete < LEAST:
-        return Advice(complete, [], [f"{complete} complete trials are too few; it takes {LEAST}"])
+    kept = sum(not entry.broken for entry in review.ranked)
+    if kept < LEAST:
+        which = (
+            f"{kept} of {complete} complete trials keep to the constraints: these"
+            if kept < complete
+            else f"{complete} complete trials"
+        )
+        return Advice(complete, [], [f"{which} are too few; it takes {LEAST}"])
     found = _Findings(review)
     suggestions = [*found.of_parameters(), *found.of_epochs(), *found.of_trials()]
     return Advice(complete, suggestions, found.notes)
@@ -261,7 +267,7 @@ class _Findings:
         (late, p), (luck, known) = self._late(), self._luck
         gain, k = bests[-1] - bests[-last - 1], len(self._top)
         better = [i for i in range(n) if bests[i] > (bests[i - 1] if i else -math.inf)]
-        longest = max((b - a for a, b in pairwise(better)), default=0)
+        longest = max((b - a for a, b in pairwise([-1, *better])), default=0)  # before the first nothing was good
         enough = max(last, 2 * longest)
         if p <= RISK and math.inf > gain > luck and 2 * n <= MAX_TRIALS:
             lie = (
@@ -340,14 +346,19 @@ def _is_list_of_numbers(parameter: Choice) -> bool:
 
 
 def _longer(parameter: Choice, line: Sequence[float]) -> Iterator[Choice]:
-    """The choice with a number more behind the end of `line`, its numbers in order: by their ratio, else by their distance."""
+    """The choice with a number more behind the end of `line`, its numbers in order: by their ratio, else by their distance.
+
+    Where their distance leads to what is not allowed, as below 0, the ratio of the last two is next.
+    """
     ratio = line[-1] / line[-2] if line[-2] else 0.0
-    even = all(b == a * ratio for a, b in pairwise(line))
-    further = line[-1] * ratio if even else 2 * line[-1] - line[-2]
+    even = all(math.isclose(b, a * ratio) for a, b in pairwise(line))
+    by_ratio, by_distance = line[-1] * ratio, 2 * line[-1] - line[-2]
     whole = all(type(choice) is int for choice in parameter.choice)
-    if not whole or further == int(further):
-        choices = (*parameter.choice, int(further) if whole else further)
-        yield parameter.model_copy(update={"choice": tuple(sorted(choices, key=float))})
+    ways = (by_ratio,) if even else (by_distance, float(f"{by_ratio:.4g}"))
+    for further in (float(f"{way:.12g}") for way in ways):  # 0.4 and not 0.39999999999999997
+        if further not in line and (not whole or further == int(further)):
+            choices = (*parameter.choice, int(further) if whole else further)
+            yield parameter.model_copy(update={"choice": tuple(sorted(choices, key=float))})
 
 
 def _between(parameter: Numeric, low: float, high: float) -> Numeric | None:

@@ -4,8 +4,9 @@ As in accuracy by depth, with and without residual connections. A trial counts w
 was complete or pruned.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, product
 from typing import Any
 
@@ -18,6 +19,7 @@ from tuner.dimension import Dimension
 from tuner.review.choices import reached
 from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, cut
 from tuner.review.results import Review
+from tuner.review.strips import drawn, edge
 from tuner.spec import Choice, IntRange
 from tuner.trial import Value
 
@@ -105,25 +107,27 @@ def _word(value: Value) -> str:
 def draw(review: Review, *, still: bool) -> Mapping[str, Any]:
     """The pictures as Matplotlib's axes or as Plotly's figures, by the name of the part."""
     metric, paint = review.study.spec.objective.metric, _still if still else _moving
-    return {f"contrast-{a}-{b}": paint(lines, a, metric) for (a, b), lines in contrasts(review).items()}
+    place = partial(drawn, review, edge(review))
+    return {f"contrast-{a}-{b}": paint(lines, a, metric, place) for (a, b), lines in contrasts(review).items()}
 
 
-def _moving(lines: list[Line], number: str, metric: str) -> go.Figure:
+def _moving(lines: list[Line], number: str, metric: str, place: Callable[[float], float]) -> go.Figure:
     figure = go.Figure(layout={"xaxis": {"title": number}, "yaxis": {"title": metric}})
     for line, points, looks in _traces(lines):
         x, y, trials = zip(*points, strict=True)
         figure.add_scatter(
-            x=x, y=y, customdata=trials, name=line.label, legendgroup=line.label, showlegend=looks == "lines",
+            x=x, y=list(map(place, y)), customdata=list(zip(trials, y, strict=True)),
+            name=line.label, legendgroup=line.label, showlegend=looks == "lines",
             mode=looks, line={"color": line.colour, "width": 2}, marker={"color": line.colour, "size": 7, "opacity": 0.7},
-            hovertemplate=f"trial %{{customdata}}, {number} %{{x}}: %{{y:.5g}}<extra></extra>",
+            hovertemplate=f"trial %{{customdata[0]}}, {number} %{{x}}: %{{customdata[1]:.5g}}<extra></extra>",
         )  # fmt: skip
     return figure
 
 
-def _still(lines: list[Line], number: str, metric: str) -> Axes:
+def _still(lines: list[Line], number: str, metric: str, place: Callable[[float], float]) -> Axes:
     axes: Axes = plt.subplots()[1]
     for line, points, looks in _traces(lines):
-        x, y, _ = zip(*points, strict=True)
+        x, y = [x for x, _, _ in points], [place(value) for _, value, _ in points]
         if looks == "lines":
             axes.plot(x, y, color=line.colour, lw=2, label=line.label)
         else:

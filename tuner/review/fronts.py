@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
 from tuner.pareto import breaking, distinct
-from tuner.review.looks import BLUE, GREY, ORANGE, RED, WIDE, clipped
+from tuner.review.looks import BLUE, BROKEN, GREY, ORANGE, RED, WIDE, clipped
 from tuner.review.markup import Markup, join, table, tag
 from tuner.review.results import Review
 from tuner.spec.aims import COSTS, amount
@@ -85,7 +85,7 @@ def _picture(review: Review, cost: str) -> Picture:
     best = "on the front" if several else "the best"
     found = (
         Cloud("dominated" if several else "complete", BLUE, "circle", "o", clouds["other"]),
-        Cloud("breaks a constraint", RED, "x", "x", clouds["broken"]),
+        Cloud(BROKEN, RED, "x", "x", clouds["broken"]),
         Cloud(best, ORANGE, "diamond", "D", sorted(clouds["front"], key=lambda point: point[1:]), joined),
     )
     bound = next((constraint.most for constraint in spec.constraints if constraint.cost == cost), None)

@@ -27,8 +27,10 @@ ROW = 36  # characters of all choices beside each other; more of them stand asla
 FEW = 10  # whole numbers across so small a span get whole ticks
 IMPORTANT = 15  # parameters whose importance is drawn
 LINE = 24  # pixels of a value in a strip
+BROKEN = "breaks a constraint"
 FAR = 10  # a value is drawn at the edge when it lies this many times farther from the median than the best does
 WIDE = 50  # a logarithmic axis that spans a larger factor has ticks at powers of ten only
+NARROW = 8  # one that spans a smaller factor has even ticks: of 1, 2 and 5 there may be none in it
 
 Polish = Callable[[go.Figure], None]
 
@@ -44,7 +46,8 @@ def dress(figure: go.Figure, polish: Polish) -> go.Figure:
         update(exponentformat="e", minexponent=5, automargin=True, title={"standoff": 10})
         if axis.type == "log":
             values = [value for trace in figure.data for value in trace[side] or () if value]
-            update(tickformat="~g", dtick=1 if max(values) > WIDE * min(values) else "D2")
+            span = max(values) / min(values)
+            update(tickformat="~g", dtick=1 if span > WIDE else "D2" if span > NARROW else None)
     polish(figure)
     return figure.for_each_annotation(lambda text: text.update(text=_plain(text.text)))
 
@@ -61,11 +64,21 @@ def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> flo
 
 
 def history(figure: go.Figure) -> None:
-    """Blue points, the best so far as steps."""
-    points, line, *_ = figure.data
+    """Blue points, red ones for what breaks a constraint, the best so far as steps."""
+    points, line, broken = figure.data
+    broken.update(name=BROKEN, marker={"color": RED, "symbol": "x", "size": 6, "opacity": 0.85}, showlegend=bool(broken.x))
     points.update(name="complete trial", marker={"color": BLUE, "size": 6, "opacity": 0.85})
     line.update(name="best so far", line={"color": ORANGE, "width": 2, "shape": "hv"})
     _whole_ticks(figure)
+
+
+def history_still(axes: Axes) -> Axes:
+    """Red points for what breaks a constraint."""
+    broken: Any = axes.collections[-1]
+    if len(broken.get_offsets()):
+        broken.set(color=RED, label=BROKEN)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.05, 1.0))
+    return axes
 
 
 def curves(figure: go.Figure) -> None:
@@ -159,14 +172,15 @@ def timeline(figure: go.Figure) -> None:
 
 def _whole_ticks(figure: go.Figure, side: str = "x") -> None:
     values = [value for trace in figure.data for value in trace[side] or () if value is not None]
-    if _few_whole(values):
-        figure.layout[f"{side}axis"].dtick = 1
+    axis = figure.layout[f"{side}axis"]
+    if axis.type != "log" and _few_whole(values):  # there a step of 1 is a factor of ten
+        axis.dtick = 1
 
 
 def _few_whole(values: Sequence[Any]) -> bool:
     if not values or not all(isinstance(x, int | float) and x == int(x) for x in values):
         return False
-    return bool(0 < max(values) - min(values) <= FEW)
+    return bool(max(values) - min(values) <= FEW)
 
 
 def _bare(label: str) -> str:
@@ -223,7 +237,8 @@ def _still_ticks(axes: Any) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < WIDE * low else (1,)))
+            subs = (1, 2, 5) if high < WIDE * low else (1,)
+            axis.set_major_locator(LogLocator(subs=subs) if high > NARROW * low else MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
         elif isinstance(axis.get_major_formatter(), StrCategoryFormatter):

@@ -172,12 +172,14 @@ def _best(review: Review) -> Markup:
         return tag("div", tag("h3", "Best trial"), tag("p", why), class_="card")
     first, metric = review.best, review.study.spec.objective.metric
     ties = sum(entry.rank == 1 for entry in review.ranked) - 1
+    kept = sum(not entry.broken for entry in review.ranked)
+    bound = "" if kept == len(review.ranked) else f" that keep{'s' if kept == 1 else ''} to the constraints"
     shared = f" {_count(ties, 'other trial')} reached the same value." if ties else ""
     return tag(
         "div",
         tag("h3", f"Best trial: {first.row.number}"),
         tag("p", _value(first.value), class_="value"),
-        tag("p", f"{metric}, the best of {_count(len(review.ranked), 'complete trial')}.{shared}", class_="quiet"),
+        tag("p", f"{metric}, the best of {_count(kept, 'complete trial')}{bound}.{shared}", class_="quiet"),
         pairs(
             {name: _value(value) for name, value in (first.row.params or {}).items()}
             | {"weights": f"{first.row.parameters:,}"}

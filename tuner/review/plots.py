@@ -120,19 +120,24 @@ def _sample(ranked: Sequence[Ranked], most: int) -> set[int]:
     return {entry.row.number for entry in (*top, *picked)}
 
 
-def _visible(review: Review, most: int, *, numbered: bool = False) -> optuna.study.Study:
+def _visible(review: Review, most: int, *, numbered: bool = False, bounded: bool = False) -> optuna.study.Study:
     """An Optuna study of at most so many complete trials, far values at the edge.
 
-    `numbered` keeps their numbers by a placeholder for each other trial, which takes Optuna as long as the trial would.
+    `numbered` keeps their numbers by a placeholder for each other trial, which takes Optuna as long as the trial would;
+    `bounded` tells which trials break a constraint.
     """
     kept, edge = _sample(review.ranked, most), _edge(review)
+    broken = {entry.row.number: entry.broken for entry in review.ranked if bounded}
     worse = max if review.study.spec.objective.maximise else min
 
     def shown(trial: FrozenTrial) -> FrozenTrial:
         if trial.number not in kept or trial.value is None:
             return placeholder(State.QUEUED)
         value = trial.value if edge is None else worse(trial.value, edge)
-        return create_trial(value=value, params=trial.params, distributions=trial.distributions)
+        made = create_trial(value=value, params=trial.params, distributions=trial.distributions)
+        for constraint in broken.get(trial.number, ()):
+            made.set_constraint(str(constraint), 1.0)
+        return made
 
     return optuna_study(review.study, [shown(trial) for trial in review.trials if numbered or trial.number in kept])
 
@@ -219,8 +224,9 @@ def _lacks_start(review: Review) -> str:
 
 
 def _history(review: Review, library: Library) -> Mapping[str, Any]:
-    visible = _visible(review, len(review.rows), numbered=True)
-    return {"history": library.plot_optimization_history(visible, target_name=review.study.spec.objective.metric)}
+    visible = _visible(review, len(review.rows), numbered=True, bounded=True)
+    drawn = library.plot_optimization_history(visible, target_name=review.study.spec.objective.metric)
+    return {"history": looks.history_still(drawn) if library is still else drawn}
 
 
 def _importance(review: Review, library: Library) -> Mapping[str, Any]:
@@ -375,6 +381,11 @@ def _note_far(review: Review) -> str:
     return f"Values worse than {edge:.4g} ({beyond} of {len(review.ranked)}) are drawn at {edge:.4g}."
 
 
+def _note_history(review: Review) -> str:
+    broken = any(entry.broken for entry in review.ranked)
+    return f"{_note_far(review)} {'Red ones break a constraint; the line leaves them out.' if broken else ''}".strip()
+
+
 def _note_sample(most: int) -> Callable[[Review], str]:
     def note(review: Review) -> str:
         count = len(review.ranked)
@@ -425,6 +436,7 @@ KINDS: Mapping[str, Kind] = {
         finalists.lacks,
         _finalists,
         looks.choices,
+        wide=True,  # a name with its trial, fate and costs would leave no room on a narrow screen
     ),
     "front": Kind(
         "Value and costs",
@@ -443,7 +455,7 @@ KINDS: Mapping[str, Kind] = {
         _lacks_trials(1),
         _history,
         looks.history,
-        _note_far,
+        _note_history,
     ),
     "curves": Kind(
         "Learning curves",
@@ -470,6 +482,7 @@ KINDS: Mapping[str, Kind] = {
         contrast.lacks,
         _contrasts,
         looks.contrast,
+        strips.note_far,
     ),
     "importance": Kind(
         "Importance",

@@ -55,39 +55,45 @@ def strips(review: Review) -> dict[str, Strip]:
 
 
 def note(review: Review) -> str:
+    """What is not drawn, or not where it is."""
+    count = len(_all(review))
+    part = f"Drawn are about {POINTS:,} of {count:,} trials, evenly by rank; the medians are of all." if count > POINTS else ""
+    return f"{note_far(review)} {part}".strip()
+
+
+def note_far(review: Review) -> str:
     """What is not drawn where it is."""
-    parts, edge, values = [], _edge(review), _all(review)
-    if edge is not None:
-        beyond = sum(_worse(review, edge, value) != value for value in values)
-        parts.append(f"Values worse than {edge:.4g} ({beyond} of {len(values)}) are drawn at {edge:.4g}.")
-    if len(values) > POINTS:
-        parts.append(f"Drawn are about {POINTS:,} of {len(values):,} trials, evenly by rank; the medians are of all.")
-    return " ".join(parts)
+    limit, values = edge(review), _all(review)
+    if limit is None:
+        return ""
+    beyond = sum(drawn(review, limit, value) != value for value in values)
+    return f"Values worse than {limit:.4g} ({beyond} of {len(values)}) are drawn at {limit:.4g}."
 
 
 def _all(review: Review) -> list[float]:
     return [entry.value for entry in reached(review.rows)]
 
 
-def _edge(review: Review) -> float | None:
+def edge(review: Review) -> float | None:
+    """The worst value that is drawn where it is; None when all are."""
     return clipped(_all(review), maximise=review.study.spec.objective.maximise)
 
 
-def _worse(review: Review, edge: float | None, value: float) -> float:
-    """The value, or the edge when it lies behind it."""
+def drawn(review: Review, limit: float | None, value: float) -> float:
+    """The value, or the limit when it lies behind it."""
     worse = max if review.study.spec.objective.maximise else min
-    return value if edge is None else worse(value, edge)
+    return value if limit is None else worse(value, limit)
 
 
 def _strip(review: Review, name: str, shown: Sequence[Tally]) -> Strip:
-    edge = _edge(review)
+    limit = edge(review)
     every = 1 + sum(len(tally.reached) for tally in shown) // POINTS
     points: dict[State, list[Point]] = {state: [] for state in MARKS}
     for line, tally in enumerate(shown):
         for entry in tally.reached[::every]:
-            points[entry.row.state].append(_point(entry, _worse(review, edge, entry.value), line))
+            points[entry.row.state].append(_point(entry, drawn(review, limit, entry.value), line))
     middles = [(line, tally.median) for line, tally in enumerate(shown) if tally.median is not None]
-    medians = [(_worse(review, edge, middle), line, middle) for line, middle in middles]
+    medians = [(drawn(review, limit, middle), line, middle) for line, middle in middles]
     return Strip(f"{review.study.spec.objective.metric} by {name}", [_label(tally) for tally in shown], points, medians)
 
 
