@@ -15,10 +15,11 @@ from optimizers import FAMILIES
 from tests import histories
 from tests.conftest import study_spec
 from tests.racing import luck
-from tuner import failpoints, interval, race, track, verdict
+from tuner import failpoints, interval, race, verdict
 from tuner.spec import MAX_TRIALS
 from tuner.store import Stage, Store, Study
 from tuner.sweep import sweep
+from tuner.track import told
 from tuner.track.door import TAG_LENGTH, Door, model_name
 from tuner.trial import State, trial_seed
 from tuner.worker import Supervisor
@@ -214,6 +215,6 @@ def test_a_winner_can_be_registered_whatever_its_study_is_called(tmp_path: Path)
 
 def test_what_a_race_of_many_values_says_fits_into_a_tag() -> None:
     found = replace(histories.raced([0.7, 0.8, 0.9]), ranked="kind", absent=[f"a value with a long name {n}" for n in range(900)])
-    tags, _ = track._winner(histories.history([]).study, found, 0)
+    tags, _ = told.winner(histories.history([]).study, found, 0)
     assert tags["race"].startswith("winner: ")
     assert len(tags["race"]) == TAG_LENGTH

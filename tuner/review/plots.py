@@ -1,42 +1,34 @@
-"""The plots of a study: Optuna's own, on Plotly for the page and on Matplotlib for files; the learning curves
-and the strips of choices are ours.
+"""The plots of a study: Optuna's own, on Plotly for the page and on Matplotlib for files; those that are ours have a module each.
 
 Optuna offers each plot twice under one name and signature, so a kind is written once and takes the library as an argument. What
 is drawn is bounded, so that 3,000 trials make a plot that can still be read and moved.
 """
 
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from types import ModuleType
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import optuna.study
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from optuna import visualization
 from optuna.trial import FrozenTrial, create_trial
 from optuna.visualization import matplotlib as still
 
 from tuner.errors import BadInput
 from tuner.owners import is_owned
-from tuner.review import contrast, finalists, fronts, looks, strips
-from tuner.review.looks import BLUE, GREEN, GREY, ORANGE, RED, clipped
-from tuner.review.results import Ranked, Review, optuna_study, placeholder
-from tuner.trial import Epoch, State
+from tuner.review import contrast, curves, finalists, fronts, looks, strips
+from tuner.review.looks import clipped
+from tuner.review.results import Review, optuna_study, placeholder, sample
+from tuner.trial import State
 
 POINTS = 400  # trials in a slice
 LINES = 120  # trials in the parallel coordinates and in a contour, whose size grows with the square
-CURVES = 50  # learning curves of complete trials, and as many of the others
 BARS = 500  # trials in the timeline
 SLICES = 6  # parameters that get a slice; of the first three, each pair gets a contour
-CURVE_FAR = 50  # the same for the points of learning curves, which begin far away
 
 
 @dataclass(frozen=True)
@@ -111,22 +103,13 @@ def _edge(review: Review) -> float | None:
     return clipped([entry.value for entry in review.ranked], maximise=review.study.spec.objective.maximise)
 
 
-def _sample(ranked: Sequence[Ranked], most: int) -> set[int]:
-    """The numbers of `most` complete trials: a quarter are the best, the others stand evenly over the ranks."""
-    top = ranked[: most // 4]
-    rest = ranked[len(top) :]
-    step = max(1.0, len(rest) / (most - len(top)))
-    picked = [rest[int(i * step)] for i in range(min(len(rest), most - len(top)))]
-    return {entry.row.number for entry in (*top, *picked)}
-
-
 def _visible(review: Review, most: int, *, numbered: bool = False, bounded: bool = False) -> optuna.study.Study:
     """An Optuna study of at most so many complete trials, far values at the edge.
 
     `numbered` keeps their numbers by a placeholder for each other trial, which takes Optuna as long as the trial would;
     `bounded` tells which trials break a constraint.
     """
-    kept, edge = _sample(review.ranked, most), _edge(review)
+    kept, edge = sample(review.ranked, most), _edge(review)
     broken = {entry.row.number: entry.broken for entry in review.ranked if bounded}
     worse = max if review.study.spec.objective.maximise else min
 
@@ -212,10 +195,6 @@ def _lacks_plane(review: Review) -> str:
     return "" if _pairs(review) else "No two important parameters differ side by side in three complete trials."
 
 
-def _lacks_epochs(review: Review) -> str:
-    return "" if review.epochs else "No trial has finished an epoch yet."
-
-
 def _lacks_start(review: Review) -> str:
     return "" if any(row.started is not None for row in review.rows) else "No trial has begun yet."
 
@@ -251,6 +230,10 @@ def _parallel(review: Review, library: Library) -> Mapping[str, Any]:
     return {"parallel": looks.parallel_still(figure) if library is still else figure}
 
 
+def _curves(review: Review, library: Library) -> Mapping[str, Any]:
+    return {"curves": curves.draw(review, still=library is still)}
+
+
 def _choices(review: Review, library: Library) -> Mapping[str, Any]:
     return strips.draw(review, still=library is still)
 
@@ -280,95 +263,6 @@ def _timeline(review: Review, library: Library) -> Mapping[str, Any]:
     return {"timeline": library.plot_timeline(study, n_recent_trials=BARS)}
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Learning curves that are drawn alike."""
-
-    label: str
-    colour: str
-    opacity: float
-    width: float
-    curves: Sequence[Sequence[Epoch]]
-
-
-def _groups(review: Review) -> list[_Group]:
-    """The curves that are drawn, the most important last, on top of the others."""
-    top = {entry.row.number for entry in review.ranked[:1]}
-
-    def group(label: str, colour: str, opacity: float, width: float, numbers: Iterable[int]) -> _Group:
-        return _Group(label, colour, opacity, width, [review.epochs[n] for n in numbers if n in review.epochs])
-
-    groups = (
-        group("pruned", GREY, 0.45, 1, _begun(review, State.PRUNED)),
-        group("failed", RED, 0.6, 1, _begun(review, State.FAILED)),
-        group("not ended", GREEN, 0.6, 1, _begun(review, State.RUNNING, State.QUEUED, State.CANCELLED)),
-        group("complete", BLUE, 0.6, 1, sorted(_sample(review.ranked, CURVES) - top)),
-        group("the best", ORANGE, 1.0, 3, top),
-    )
-    return [group for group in groups if group.curves]
-
-
-def _begun(review: Review, *states: State) -> list[int]:
-    """The numbers of trials in these states that have a curve; at most `CURVES`, evenly."""
-    numbers = [row.number for row in review.rows if row.state in states and row.number in review.epochs]
-    return numbers if len(numbers) <= CURVES else [numbers[i * len(numbers) // CURVES] for i in range(CURVES)]
-
-
-def _curves(review: Review, library: Library) -> Mapping[str, Any]:
-    groups, objective = _groups(review), review.study.spec.objective
-    draw = _curves_still if library is still else _curves_moving
-    return {"curves": draw(groups, objective.metric, _curve_range(groups, objective.metric, maximise=objective.maximise))}
-
-
-def _curve_range(groups: Sequence[_Group], metric: str, *, maximise: bool) -> tuple[float, float] | None:
-    """The part of the vertical axis that is shown when some points are far away; None when all are shown."""
-    points = [e.metrics.get(metric, math.nan) for group in groups for curve in group.curves for e in curve]
-    finite = [point for point in points if math.isfinite(point)]
-    edge = clipped(finite, maximise=maximise, far=CURVE_FAR) if finite else None
-    if edge is None:
-        return None
-    near = [point for point in finite if (point >= edge if maximise else point <= edge)]
-    margin = 0.05 * (max(near) - min(near))
-    return min(near) - margin, max(near) + margin
-
-
-def _curves_moving(groups: Sequence[_Group], metric: str, shown: tuple[float, float] | None) -> go.Figure:
-    figure = go.Figure(layout={"xaxis": {"title": "Epoch"}, "yaxis": {"title": metric, "range": shown}})
-    for group in groups:
-        # One trace per group: the curves stand behind each other, with a gap between two.
-        gap = (None, None, None)
-        x, y, numbers = zip(*(point for curve in group.curves for point in (*_points(curve, metric), gap)), strict=True)
-        figure.add_scatter(
-            x=x, y=y, customdata=numbers, name=group.label, mode="lines+markers", opacity=group.opacity,
-            line={"color": group.colour, "width": group.width}, marker={"size": 2 + group.width},
-            hovertemplate="trial %{customdata}, epoch %{x}: %{y:.5g}<extra></extra>",
-        )  # fmt: skip
-    return figure
-
-
-def _points(curve: Sequence[Epoch], metric: str) -> Iterator[tuple[int, float | None, int]]:
-    for e in curve:
-        value = e.metrics.get(metric, math.nan)
-        yield e.epoch, value if math.isfinite(value) else None, e.number
-
-
-def _curves_still(groups: Sequence[_Group], metric: str, shown: tuple[float, float] | None) -> Axes:
-    axes: Axes = plt.subplots()[1]
-    for group in groups:
-        for index, curve in enumerate(group.curves):
-            x, y, _ = zip(*_points(curve, metric), strict=True)
-            label = group.label if index == 0 else None
-            axes.plot(
-                x, np.array(y, dtype=float), color=group.colour, alpha=group.opacity, lw=group.width, marker=".", label=label
-            )
-    axes.set(xlabel="Epoch", ylabel=metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if shown is not None:
-        axes.set_ylim(shown)
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return axes
-
-
 # What was left out ------------------------------------------------------------
 
 
@@ -386,7 +280,7 @@ def _note_history(review: Review) -> str:
     return f"{_note_far(review)} {'Red ones break a constraint; the line leaves them out.' if broken else ''}".strip()
 
 
-def _note_sample(most: int) -> Callable[[Review], str]:
+def _notesample(most: int) -> Callable[[Review], str]:
     def note(review: Review) -> str:
         count = len(review.ranked)
         part = (
@@ -399,18 +293,10 @@ def _note_sample(most: int) -> Callable[[Review], str]:
     return note
 
 
-def _note_curves(review: Review) -> str:
-    groups, objective = _groups(review), review.study.spec.objective
-    drawn = sum(len(group.curves) for group in groups)
-    part = f"Drawn are {drawn} of {len(review.epochs):,} curves." if drawn < len(review.epochs) else ""
-    cut = _curve_range(groups, objective.metric, maximise=objective.maximise) is not None
-    return f"{part} {'Some points lie beyond the axis.' if cut else ''}".strip()
-
-
 def _note_parallel(review: Review) -> str:
     folded = len(_important(review)) - len(_across(review))
     part = f"{folded} parameters of one optimizer or schedule each are left out; the leaderboard has them." if folded else ""
-    return f"{part} {_note_sample(LINES)(review)}".strip()
+    return f"{part} {_notesample(LINES)(review)}".strip()
 
 
 def _note_timeline(review: Review) -> str:
@@ -460,10 +346,10 @@ KINDS: Mapping[str, Kind] = {
     "curves": Kind(
         "Learning curves",
         "The objective after every epoch. Grey curves were pruned: they fell behind the others at a rung.",
-        _lacks_epochs,
+        curves.lacks,
         _curves,
         looks.curves,
-        _note_curves,
+        curves.note,
     ),
     "choices": Kind(
         "Choices side by side",
@@ -508,7 +394,7 @@ KINDS: Mapping[str, Kind] = {
         _lacks_slice,
         _slices,
         looks.slices,
-        _note_sample(POINTS),
+        _notesample(POINTS),
     ),
     "contour": Kind(
         "Two parameters at a time",
@@ -517,7 +403,7 @@ KINDS: Mapping[str, Kind] = {
         _lacks_plane,
         _contours,
         looks.contour,
-        _note_sample(LINES),
+        _notesample(LINES),
     ),
     "parallel": Kind(
         "Parallel coordinates",

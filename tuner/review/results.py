@@ -269,3 +269,12 @@ def study(name: str, db: str = DATABASE) -> Review:
         return open_study(store, name)
     finally:
         store.close()
+
+
+def sample(ranked: Sequence[Ranked], most: int) -> set[int]:
+    """The numbers of `most` complete trials: a quarter are the best, the others stand evenly over the ranks."""
+    top = ranked[: most // 4]
+    rest = ranked[len(top) :]
+    step = max(1.0, len(rest) / (most - len(top)))
+    picked = [rest[int(i * step)] for i in range(min(len(rest), most - len(top)))]
+    return {entry.row.number for entry in (*top, *picked)}

@@ -46,18 +46,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from tuner import pareto, race, verdict
+from tuner import pareto, race
 from tuner.errors import BadInput
 from tuner.failpoints import reach
 from tuner.race import Result
 from tuner.spec import MAX_TRIALS
 from tuner.store import PARENT, Alone, Behind, Row, Stage, Store, Study, mlflow_address
 from tuner.toml import study_file
-from tuner.track import account, counters, prepared
-from tuner.track.door import IDENTITY, PARAM_LENGTH, TAG_LENGTH, Beside, Door, Found, Point, Refused, Unreachable, sqlite_file
+from tuner.track import account, counters, prepared, told
+from tuner.track.door import IDENTITY, TAG_LENGTH, Beside, Door, Found, Point, Refused, Unreachable, sqlite_file
 from tuner.track.files import Drawn, Files
+from tuner.track.told import cut, ms
 from tuner.track.workers import Workers
-from tuner.trial import Epoch, State
+from tuner.trial import State
 
 ENVIRONMENT: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -116,108 +117,6 @@ def view(store: Store, uri: str) -> str:
     elif not store.sqlite and uri == mlflow_address(store.url):
         where = "beside"  # whatever this host calls the database's host
     return f"mlflow-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
-
-
-def _study_params(study: Study) -> dict[str, str]:
-    spec = study.spec
-    return {
-        "model": spec.model.name,
-        "data": _cut(spec.data.source, PARAM_LENGTH),
-        "objective": spec.objective.metric,
-        "direction": spec.objective.direction,
-        "sampler": spec.sampler.name,
-        "pruner": spec.pruner.name,
-        "budget": str(spec.budget.trials),
-        "epochs": str(spec.train.epochs),
-        "seed": str(spec.seed),
-        **({"further": ", ".join(spec.objective.further)} if spec.objective.further else {}),
-        **({"constraints": ", ".join(map(str, spec.constraints))} if spec.constraints else {}),
-    }
-
-
-def _launch_tags(study: Study) -> dict[str, str]:
-    """Where a study was launched, as MLflow calls it where it has a name."""
-    facts = study.facts
-    tags = {f"version.{name}": version for name, version in facts.get("versions", {}).items()}
-    tags |= {"machine": facts.get("machine", ""), "commit": facts.get("commit", ""), "data.sha256": facts.get("sha256", "")}
-    tags |= {"mlflow.source.name": "tuner", "mlflow.source.git.commit": tags["commit"].partition(",")[0]}
-    return {key: _cut(value, TAG_LENGTH) for key, value in tags.items() if value}
-
-
-def _trial_tags(study: Study, place: Place, row: Row) -> dict[str, str]:
-    raced = race.entrant(study, row.number) if study.stage is Stage.RACE else None
-    tags = {
-        IDENTITY: place.identity,
-        "study": study.name,
-        "mlflow.parentRunId": place.parent,
-        "trial": str(row.number),
-        "stage": "" if study.stage is Stage.SEARCH else study.stage.value,
-        "finalist": f"trial {raced.trial}" if raced else "",
-        "seed": str(raced.seed) if raced else "",
-        "state": row.state.value,
-        "attempts": str(row.attempts),
-        "failure": row.failure.value if row.failure else "",
-        "message": _cut(row.message, TAG_LENGTH),
-        "pruned_at": str(row.epoch) if row.state is State.PRUNED else "",
-    }
-    return {key: value for key, value in tags.items() if value}
-
-
-def _run_name(study: Study, row: Row) -> str:
-    match study.stage:
-        case Stage.RACE:
-            raced = race.entrant(study, row.number)
-            return f"finalist trial {raced.trial}, seed {raced.seed}"
-        case Stage.TEST:
-            return "winner, scored"
-    return f"trial {row.number}"
-
-
-def _winner(study: Study, found: Result | None, at: int) -> tuple[dict[str, str], list[Point]]:
-    """What a race has found so far, as tags and as metrics; when another one is to come, it loses the tags of the last."""
-    if found is None:
-        return ({} if study.followed else {"race": "to come", "winner": "", "tie": ""}), []
-    tags = {"race": _cut(" · ".join(verdict.lines(found)), TAG_LENGTH)}
-    if (winner := found.winner) is None or winner.mean is None or winner.interval is None:
-        return tags, []
-    tags |= {"winner": str(winner.trial), "tie": ", ".join(str(one.trial) for one in found.ties)}
-    low, high = winner.interval
-    values = {"winner_mean": winner.mean, "winner_low": low, "winner_high": high, "winner_searched": winner.searched}
-    if (score := found.score) is not None and score.value is not None and score.interval is not None:
-        values |= {score.metric: score.value, f"{score.metric}_low": score.interval[0], f"{score.metric}_high": score.interval[1]}
-    return tags, [Point(key, value, at, 0) for key, value in values.items()]
-
-
-def _trial_params(row: Row) -> dict[str, str]:
-    return {key: _cut(str(value), PARAM_LENGTH) for key, value in (row.params or {}).items()}
-
-
-def _end_points(study: Study, row: Row) -> list[Point]:
-    """What is known once a trial has ended, under the same names in all studies."""
-    if row.ended is None:
-        return []
-    seconds = None if row.started is None else row.ended - row.started
-    values = {"objective": row.value, "parameters": row.parameters or None, "seconds": seconds, **row.costs}
-    values |= prepared.logarithms(study.spec, row.params or {})
-    return [Point(key, value, _ms(row.ended), row.epoch) for key, value in values.items() if value is not None]
-
-
-def _curves(epochs: Iterable[tuple[Epoch, float]]) -> tuple[list[Point], str]:
-    """The points of every metric, and which of them were infinite."""
-    points = [Point(key, value, _ms(at), epoch.epoch) for epoch, at in epochs for key, value in epoch.metrics.items()]
-    infinite = [point for point in points if math.isinf(point.value)]
-    if not infinite:
-        return points, ""
-    said = ", ".join(f"{point.key} is {point.value} after epoch {point.step}" for point in infinite)
-    return [point._replace(value=math.nan) if math.isinf(point.value) else point for point in points], _cut(said, TAG_LENGTH)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 # Forwarding ------------------------------------------------------------
@@ -347,20 +246,20 @@ class Forwarder:
             return None
 
     def _write(self, study: Study, place: Place, item: Behind) -> str:
-        row, tags, status = item.row, _trial_tags(study, place, item.row), STATUS[item.row.state]
+        row, tags, status = item.row, told.trial_tags(study, place.identity, place.parent, item.row), STATUS[item.row.state]
         points, infinite = self._news(study, item)
         if infinite:
             tags["infinite"] = infinite
         run = item.reference or self._known(place, row.number)
         if run is None:
-            run = self._door.create(place.experiment, _run_name(study, row), _ms(row.started or study.created), tags)
+            run = self._door.create(place.experiment, told.run_name(study, row), ms(row.started or study.created), tags)
             self._runs(place)[row.number] = Found(run, deleted=False)
             place.carried[run] = ("RUNNING", tags)
         had_status, had_tags = place.carried.get(run, ("", {}))
-        params = {} if item.reference else _trial_params(row)
+        params = {} if item.reference else told.trial_params(row)
         self._door.log(run, points, params, dict(tags.items() - had_tags.items()))
         if had_status != status:
-            self._door.update(run, status, _ms(row.ended) if row.ended is not None else None)
+            self._door.update(run, status, ms(row.ended) if row.ended is not None else None)
         if row.state.ended:
             place.carried.pop(run, None)
         else:
@@ -371,9 +270,9 @@ class Forwarder:
         """The points that the view does not show yet, and which of them were infinite."""
         row = item.row
         if row.epoch <= item.shown:
-            return _end_points(study, row), ""
-        points, infinite = _curves(self._store.epoch_times(study, row.number, after=item.shown))
-        return points + _end_points(study, row), infinite
+            return told.end_points(study, row), ""
+        points, infinite = told.curves(self._store.epoch_times(study, row.number, after=item.shown))
+        return points + told.end_points(study, row), infinite
 
     def _runs(self, place: Place) -> dict[int, Found]:
         if place.runs is None:
@@ -404,7 +303,7 @@ class Forwarder:
         before = self._place(self._before[study.id]) if study.id in self._before else None
         if before is None:
             experiment, made = self._door.experiment(study.name, own)
-            self._door.mark(experiment, prepared.view(study.spec, _ms(study.created)))
+            self._door.mark(experiment, prepared.view(study.spec, ms(study.created)))
             place = Place(own, experiment, "", runs={} if made else None)
         else:
             place = Place(own, before.experiment, before.parent)
@@ -413,9 +312,9 @@ class Forwarder:
             self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
             return place
         name = study.name if before is None else "final race"
-        tags |= _launch_tags(study)
-        place.parent = self._known(place, PARENT) or self._door.create(place.experiment, name, _ms(study.created), tags)
-        self._door.log(place.parent, [], _study_params(study), {})
+        tags |= told.launch_tags(study)
+        place.parent = self._known(place, PARENT) or self._door.create(place.experiment, name, ms(study.created), tags)
+        self._door.log(place.parent, [], told.study_params(study), {})
         self._door.attach(place.parent, "study.toml", study_file(study.spec))
         self._store.refer(self._view, study, f"{place.experiment} {place.parent}")
         return place
@@ -462,12 +361,12 @@ class Forwarder:
 
     def _write_summary(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
         lifetimes, ended = self._store.lifetimes(study), sum(count for state, count in counts.items() if state.ended)
-        at = _ms(max((one.ended for one in lifetimes if one.ended is not None), default=study.created))
+        at = ms(max((one.ended for one in lifetimes if one.ended is not None), default=study.created))
         tags = {state.value: str(count) for state, count in counts.items()}
-        tags |= {"trials": str(study.trials), "stopped": _cut(study.stopped, TAG_LENGTH)}
+        tags |= {"trials": str(study.trials), "stopped": cut(study.stopped, TAG_LENGTH)}
         for best in self._store.leaders(study, 1):
             tags["best_trial"] = str(best.number)
-        raced, winner = _winner(study, found, at)
+        raced, winner = told.winner(study, found, at)
         shown, _, _ = self._store.standing(self._view, study)
         points = counters.points(lifetimes, study.trials, shown, maximise=study.spec.objective.maximise)
         self._door.log(place.parent, points + winner, {}, tags | raced)
@@ -482,16 +381,16 @@ class Forwarder:
 
     def _write_account(self, study: Study, place: Place, counts: Mapping[State, int], found: Result | None) -> None:
         leaders = self._store.leaders(study, account.BEST)
-        told = account.description(study, counts, leaders, found)
+        description = account.description(study, counts, leaders, found)
         tables = {LEADERBOARD: account.leaderboard(study, leaders)}
         if study.spec.objective.further:
             front = pareto.front(study.spec, self._store.trials(study, states=[State.COMPLETE]))
-            told += account.of_front(study, front)
+            description += account.of_front(study, front)
             tables[FRONT] = account.leaderboard(study, front)
         for name, content in tables.items():
             self._door.attach(place.parent, name, content)
         listed = {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables])}
-        self._door.log(place.parent, [], {}, {"mlflow.note.content": _cut(told, TAG_LENGTH), **listed})
+        self._door.log(place.parent, [], {}, {"mlflow.note.content": cut(description, TAG_LENGTH), **listed})
 
     def _mark_front(self, study: Study, place: Place, *, news: bool) -> None:
         """Tag the runs on the front of a study that is over, and those that were on it before it was extended as left behind."""
@@ -503,7 +402,7 @@ class Forwarder:
         for number in sorted(before | set(place.front)):
             if (run := self._known(place, number)) is not None:
                 self._door.log(run, [], {}, {"pareto": str(number in place.front).lower()})
-        self._door.log(place.parent, [], {}, {"pareto_front": _cut(", ".join(map(str, place.front)), TAG_LENGTH)})
+        self._door.log(place.parent, [], {}, {"pareto_front": cut(", ".join(map(str, place.front)), TAG_LENGTH)})
 
 
 def prepare(uri: str) -> None:
