@@ -148,10 +148,26 @@ class Rule(Clipping):
     def _backend_update_step(self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Any) -> None:
         del learning_rate  # among the numbers
         numbers = self._numbers(self._gathered(grads, trainable_variables))
-        super()._backend_update_step(grads, trainable_variables, self._shaped(numbers, trainable_variables))
+        shaped = self._shaped(numbers, self._trainable_variables)  # of those too that sit this step out
+        super()._backend_update_step(grads, trainable_variables, shaped)
         following = {**numbers, "in_evaluation": ops.zeros_like(numbers["k"])}
         for name, variable in self._carried.items():
             self.assign(variable, following[name])
+
+    def _distributed_tf_update_step(self, distribution: Any, grads_and_vars: Sequence[tuple], learning_rate: Any) -> None:
+        super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
+        moved = {self._get_variable_index(variable) for _, variable in grads_and_vars}
+        for variable in self._swapped():
+            if self._get_variable_index(variable) not in moved:
+                distribution.extended.update(_raw(variable), self._stay, args=(learning_rate,), group=False)
+
+    def _stay(self, variable: Any, learning_rate: Mapping[tuple, Mapping[str, Tensor]]) -> None:
+        """Lets a weight that sits a step out, frozen at the point to be evaluated, forget its other point: else the next swap
+        would move it."""
+        _, _, h = self._at(variable, learning_rate)
+        slot = dict(zip(self.slots, self._slots_of(variable), strict=True)).get(self.leads)
+        if slot is not None:
+            self.assign(slot, ops.where(ops.equal(h.in_evaluation, 1), 0.0, slot))
 
     def _numbers(self, gathered: Mapping[str, Tensor] = MappingProxyType({})) -> dict[str, Tensor]:
         h = {**self._given(), **gathered}
@@ -217,11 +233,16 @@ class Rule(Clipping):
         if "in_evaluation" not in self._initial:
             return
         shaped = self._shaped(self._given(), self._trainable_variables)
-        for variable in self._trainable_variables:
+        for variable in self._swapped():
             x, slots, h = self._at(variable, shaped)
             self.assign(variable, ops.where(ops.not_equal(h.in_evaluation, to), point(x, slots, h), x))
         flag = self._carried["in_evaluation"]
         flag.assign(ops.full(flag.shape, to, flag.dtype))
+
+    def _swapped(self) -> list[keras.Variable]:
+        """The weights of which two points are known; those of float8 that their gradient overwrites have one."""
+        known = self._trainable_variables if "in_evaluation" in self._initial else []
+        return [variable for variable in known if not self._overwrite_variable_with_gradient(variable)]
 
     def _update_model_variables_moving_average(self, trainable_variables: Sequence[Any]) -> None:
         if not self.use_ema:
@@ -233,10 +254,15 @@ class Rule(Clipping):
                 average.assign(share * average + (1 - share) * ops.cast(variable, average.dtype))
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables: Sequence[Any]) -> None:
-        for variable, average in zip(trainable_variables, self._model_variables_moving_average, strict=True):
+        for variable in trainable_variables:  # at the end of `fit` without those that were frozen since `build`
+            average = self._model_variables_moving_average[self._get_variable_index(variable)]
             if average is not None:
-                target = variable.value if isinstance(variable, keras.Variable) else variable
-                self._distribution_strategy.extended.update(target, self.assign, args=(average,))
+                self._distribution_strategy.extended.update(_raw(variable), self.assign, args=(average,))
+
+
+def _raw(variable: Any) -> Any:
+    """TensorFlow's own variable, which a strategy can update."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _path(variable: Any) -> str:

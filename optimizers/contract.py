@@ -13,7 +13,8 @@ and, where weight decay has a place inside the formula, `decays_first = False`: 
 is 0 for a weight that does not decay;
 
 and, where it stores another point than the one to be evaluated ("eval_swap"), `evaluation_point` and `training_point`; its
-`update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0;
+`update` must then start from either: `h.in_evaluation` is 1 when the weight is the point to be evaluated, else 0; `leads` is the
+slot at whose 0 both points are one;
 
 and, where `update` has the form of `Moments`, `remembers`, which of m and v its slots are ("s" for an m with r), and `moments`.
 Lanes that follow different methods of that form are computed together (`optimizers.several`).
@@ -80,6 +81,7 @@ class Method:
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     decays_first: ClassVar[bool] = True
     remembers: ClassVar[str | None] = None
+    leads: ClassVar[str] = ""
 
     lanes: int | None
 

@@ -14,6 +14,7 @@ class Leading(Rule):
 
     slots: ClassVar = {"lead": 0.0}
     decays_first: ClassVar = False
+    leads = "lead"
 
     def gather(self, g, x, slots, h):
         """The wrapped rule's, at the weights that lead."""

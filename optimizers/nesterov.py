@@ -31,6 +31,7 @@ class Nesterov(Rule):
 
     choices: ClassVar = {"schedule": ("lecture", "fista", "constant")}
     remembers = "m"
+    leads = "velocity"
 
     def __init__(self, learning_rate: Any = None, **options: Any) -> None:
         super().__init__(learning_rate, **({"momentum": 0.9} if options.get("schedule") == "constant" else {}) | options)

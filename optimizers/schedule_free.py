@@ -28,6 +28,7 @@ class ScheduleFree(Rule):
 
     carried: ClassVar = {"weight_sum": 0.0, "largest_rate": 0.0, "ahead": 0.0}
     decays_first: ClassVar = False
+    leads = "displacement"
 
     def average(self, beta, h):
         """c, and the share of d by which y is `ahead` of x: that of the last step, less if x is what is stored, and the next."""

@@ -53,7 +53,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def rate(self, k: Tensor, n: SimpleNamespace) -> Tensor:
         """The rate of step `k` of the whole training; all of the shape of the numbers."""
-        warming = ops.floor(n.warmup * n.steps)
+        warming = ops.floor(_cleared(n.warmup * n.steps))
         risen = ops.minimum(k / ops.maximum(warming, 1.0), 1.0)
         after = ops.maximum(k - warming, 1.0)
         return n.learning_rate * ops.where(k <= warming, risen, 1.0) * self.share(after, ops.maximum(n.steps - warming, 1.0), n)
@@ -127,7 +127,7 @@ class Step(Schedule):
     @staticmethod
     def share(k, steps, n):
         """A fall every ⌈`every` · steps⌉ steps, never within a step."""
-        return ops.power(n.drop, ops.floor((k - 1) / ops.ceil(n.every * steps)))
+        return ops.power(n.drop, ops.floor((k - 1) / ops.ceil(_cleared(n.every * steps))))
 
 
 @keras.saving.register_keras_serializable(package="tuner")
@@ -191,6 +191,12 @@ class Chosen(Schedule):
             own = SimpleNamespace(**{name: getattr(n, f"{kind.row.name}.{name}") for name in kind.row.numbers})
             share = ops.where(ops.equal(n.kind, number), kind.share(k, steps, own), share)
         return share
+
+
+def _cleared(product: Tensor) -> Tensor:
+    """A share of the steps without the rounding that carries it past a whole number: in float32 0.3 · 100 is 30.000002."""
+    nearest = ops.round(product)
+    return ops.where(ops.abs(product - nearest) <= 3e-7 * nearest, nearest, product)
 
 
 def _half_wave(done: Tensor) -> Tensor:

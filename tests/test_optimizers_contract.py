@@ -12,6 +12,7 @@ from optimizers import COMMON, find, load
 from tests.optimizer_steps import (
     CLIP_CASES,
     INPUTS,
+    NAMES,
     ROWS,
     START,
     TARGETS,
@@ -446,6 +447,33 @@ def test_training_goes_on_after_it_was_finalized(name):
         whole.apply([tf.constant(g) for g in grads], straight)
     whole.finalize_variable_values(straight)
     assert_close(values(variables), values(straight), 1e-6)
+
+
+SWAPPING = [name for name in NAMES if "eval_swap" in find(name).requires]
+
+
+@pytest.mark.parametrize("options", [{}, {"lanes": 2}, {"use_ema": True}], ids=str)
+@pytest.mark.parametrize("name", [*SWAPPING, "averaged:sgd"])
+def test_a_weight_that_is_frozen_after_fit_stays(name, options):
+    start = [np.stack([value] * 2) if "lanes" in options else value for value in START]
+    optimizer, (moving, frozen) = quick(name)(**options), weights(start)
+    for grads in random_gradients(3, [value.shape for value in start]):
+        optimizer.apply([tf.constant(g) for g in grads], [moving, frozen])
+    optimizer.finalize_variable_values([moving, frozen])
+    before = values([moving, frozen])
+    for grads in random_gradients(3, [start[0].shape], seed=4):
+        optimizer.apply([tf.constant(g) for g in grads], [moving])
+    optimizer.finalize_variable_values([moving])
+    assert_same(values([frozen]), before[1:])
+    assert np.all(values([moving])[0] != before[0])
+
+
+def test_fit_of_float8_ends_at_the_point_to_be_evaluated():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.layers[0].quantize("float8")
+    model.compile(load("nesterov")(), "mse")
+    model.fit(INPUTS, TARGETS, verbose=0)
+    assert model.optimizer._carried["in_evaluation"].numpy() == 1
 
 
 def test_weights_set_while_evaluating_are_kept():

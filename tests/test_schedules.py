@@ -59,6 +59,16 @@ def test_a_schedule_is_its_formula(name):
     np.testing.assert_allclose(used(load("sgd")(schedule)), expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("steps", [100, 300, 10_000])
+@pytest.mark.parametrize("percent", [9, 15, 30, 39, 42, 60])
+def test_a_share_of_the_steps_is_the_whole_number_that_it_is(percent, steps):
+    whole = percent * steps // 100
+    falling = load_schedule("step")(1.0, steps, drop=0.5, every=percent / 100)
+    assert [float(falling(whole - 1)), float(falling(whole))] == [1.0, 0.5]
+    warm = load_schedule("constant")(1.0, steps, warmup=percent / 100)
+    np.testing.assert_allclose([warm(0), warm(whole - 1)], [1 / whole, 1.0], rtol=1e-6)
+
+
 @ALL
 def test_warm_up_rises_and_the_schedule_follows(name):
     warm = load_schedule(name)(RATE, STEPS + 10, warmup=0.2)

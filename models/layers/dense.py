@@ -8,7 +8,7 @@ import keras
 import keras.ops as ops
 
 from models.activations import ACTIVATIONS, chosen, plain, several
-from models.layers.base import Layer, Shape, Tensor, arguments
+from models.layers.base import Layer, Shape, Tensor, arguments, refuse
 from models.layers.weighted import Weighted, weighted_arguments
 from models.shapes import whole
 
@@ -63,7 +63,10 @@ class FullyConnected(Weighted):
 
     @classmethod
     def from_keras(cls, twin: keras.layers.Dense) -> Self:
-        """This layer with the weights of a built Keras layer. Raises ValueError for an activation that is not in the table."""
+        """This layer with the weights of a built Keras layer.
+
+        Raises ValueError for an activation that is not in the table, other penalties than l1 and l2 of W, and constraints.
+        """
         return cls(twin.units, **weighted_arguments(twin), **arguments(twin)).take(twin, (None, twin.kernel.shape[0]))
 
     def get_config(self) -> dict[str, Any]:
@@ -98,7 +101,8 @@ class Flatten(Layer):
 
     @classmethod
     def from_keras(cls, twin: keras.layers.Flatten) -> Self:
-        """The same for a Keras layer."""
+        """The same for a Keras layer. Raises ValueError for channels that come first."""
+        refuse(twin, data_format="channels_last")
         return cls(**arguments(twin))
 
 

@@ -10,7 +10,7 @@ import keras
 import keras.ops as ops
 import tensorflow as tf
 
-from models.layers.base import Layer, Shape, State, Tensor, arguments
+from models.layers.base import Layer, Shape, State, Tensor, arguments, refuse
 from models.random import Key
 
 
@@ -86,7 +86,8 @@ class Normalization(Layer):
 
 
 def normal_arguments(twin: keras.layers.Layer) -> dict[str, Any]:
-    """ε, and whether there are γ and β, of a Keras layer."""
+    """ε, and whether there are γ and β, of a Keras layer. Raises ValueError for penalties and constraints."""
+    refuse(twin, gamma_regularizer=None, beta_regularizer=None, gamma_constraint=None, beta_constraint=None)
     return {**arguments(twin), "epsilon": twin.epsilon, "center": twin.center, "scale": twin.scale}
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models import activations, random
 from models.initial import INITIALS, draw
-from models.layers.base import Layer, State, Tensor
+from models.layers.base import Layer, State, Tensor, refuse
 from models.random import Key
 
 
@@ -155,7 +155,13 @@ class Weighted(Layer):
 
 
 def weighted_arguments(twin: keras.layers.Layer) -> Mapping[str, Any]:
-    """Activation, bias and penalty of a Keras layer with a kernel."""
+    """Activation, bias and penalty of a Keras layer with a kernel.
+
+    Raises ValueError for other penalties than l1 and l2 of the kernel, and for constraints.
+    """
+    refuse(twin, bias_regularizer=None, activity_regularizer=None, kernel_constraint=None, bias_constraint=None)
     penalty = twin.kernel_regularizer.get_config() if twin.kernel_regularizer else {}
+    if penalty.keys() - {"l1", "l2"}:
+        refuse(twin, kernel_regularizer=None)
     activation = keras.activations.serialize(twin.activation)
     return {"activation": activation, "use_bias": twin.use_bias, **{k: penalty[k] for k in ("l1", "l2") if k in penalty}}
