@@ -36,7 +36,6 @@ between the two, is found again by its tags. A run or experiment that somebody d
 import hashlib
 import json
 import logging
-import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
