@@ -41,7 +41,7 @@ class ClosureModel(keras.Model):
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         return cls(**{**config, "model": model})
 
-    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
+    def fit(self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, **options: Any) -> Any:
         """As Keras' own; see the class for what a batch is."""
         self._assert_compile_called("fit")
         requires = self._checked_rule().row.requires
@@ -51,7 +51,7 @@ class ClosureModel(keras.Model):
             batches = _epoch(x, y, batch_size, options)
             every_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: self.take_snapshot(batches))
             options["callbacks"] = [every_epoch, *keras.tree.flatten(options.get("callbacks") or [])]
-        return super().fit(x, y, batch_size, **options)
+        return super().fit(x, y, batch_size, epochs, **options)
 
     def make_train_function(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 Keras' signature
         """As Keras' own; what `fit` and `train_on_batch` begin with."""

@@ -121,6 +121,19 @@ def test_a_range_that_is_good_in_one_part_is_narrowed_to_it() -> None:
     assert 32 < whole.int[0] < 64 < whole.int[1] < 128
 
 
+def test_a_range_with_a_step_is_narrowed_to_what_the_step_reaches() -> None:
+    search = SEARCH | {"dropout": {"float": [0.5, 60.5], "step": 1.0}}
+    rng = np.random.default_rng(0)
+    past = []
+    for _ in range(200):
+        chosen = drawn(rng) | {"dropout": 0.5 + float(rng.integers(0, 61))}
+        past.append(Past(chosen, [-0.001 * (float(chosen["dropout"]) - 20) ** 2 + float(rng.normal(0, 0.01))]))
+    change = found(history(past, search=search, model="tests.paper:build", train={"epochs": 1}))["search.dropout"]
+    assert isinstance(change, FloatRange)
+    assert 0.5 < change.float[0] < 20 < change.float[1] < 60.5
+    assert [end % 1 for end in change.float] == [0.5, 0.5]
+
+
 def test_choices_that_are_worse_are_dropped() -> None:
     review = searched(lambda p: -0.2 * (p["optimizer"] == "sgd"))
     (one,) = (one for one in advise(review).suggestions if one.key == "search.optimizer")

@@ -46,9 +46,9 @@ def test_a_lane_cannot_tell_who_is_beside_it_nor_where_it_sits(digits):
 @pytest.mark.parametrize(
     ("search", "value"),
     [
-        ({"beta_2": {"float": [0.9, 1.0]}}, {"beta_2": 1.0}),
-        ({"epsilon": {"float": [0.0, 1.0]}}, {"epsilon": 0.0}),
-        ({"schedule": "step", "step.every": {"float": [0.0, 1.0]}}, {"schedule": "step", "step.every": 0.0}),
+        ({"beta_2": {"float": [0.9, 1 - 1e-9]}}, {"beta_2": 1 - 1e-9}),  # in 32 bits it is 1
+        ({"epsilon": {"float": [1e-50, 1.0]}}, {"epsilon": 1e-50}),  # and this is 0
+        ({"schedule": "step", "step.every": {"float": [0.1, 1.0]}}, {"schedule": "step", "step.every": 0.0}),
     ],
     ids=lambda case: next(reversed(case)),
 )
@@ -124,10 +124,11 @@ def test_packs_have_one_form_each(digits):
     assert engine.traces == 2
 
 
-@pytest.mark.parametrize("pruner", ["none", "asha"])
-def test_the_next_form_is_known_and_compiled_before_its_turn(digits, pruner):
-    engine = Lanes(study({**SPACE, "depth": {"int": [1, 2]}}, pruner=pruner, budget=10), digits, 2)
-    turn = 2 if pruner == "none" else 2 * ROUNDS
+@pytest.mark.parametrize(
+    ("pruner", "budget", "turn"), [("none", 10, 2), ("asha", 10, 2), ("asha", 19, 4), ("asha", 99, 2 * ROUNDS)]
+)
+def test_the_next_form_is_known_and_compiled_before_its_turn(digits, pruner, budget, turn):
+    engine = Lanes(study({**SPACE, "depth": {"int": [1, 2]}}, pruner=pruner, budget=budget), digits, 2)
     for number in range(2):
         engine.add(trial(number, depth=1))
     for number in range(2, turn):

@@ -37,7 +37,7 @@ from tuner.space import Configuration, Space
 from tuner.spec import StudySpec
 from tuner.trial import Checkpoint, Epoch, Failed, Failure, Params, Trial
 
-ROUNDS = 3  # times its lanes that a pack is asked to take in before another form has its turn
+ROUNDS, SHARE = 3, 4  # times its lanes that a pack takes in before another form has its turn, in so small a part of the budget
 GRAPHS = 32  # packs without a trial that are kept for the next of their form
 PARKED = 4  # packs' worth of trials that may be inside
 COMPILING, OPERATIONS = 3.0, 3e10  # seconds; a second; both about, on two CPU cores
@@ -108,7 +108,8 @@ class Lanes:
     def _quota(self) -> int:
         """How many trials of the form in focus are taken in before another has its turn.
 
-        A full pack, and as many as win back what compiling its graph costs.
+        A full pack, and as many as win back what compiling its graph costs. Where lanes that are pruned are refilled it is some
+        packs' worth, but a search that kept to one form for most of its budget would learn nothing of the others.
         """
         if self._focus is None:
             return self.K
@@ -116,7 +117,7 @@ class Lanes:
         weights = self._packing.weights(self._focus, facts.input_shape, facts.outputs)
         a_trial = self._spec.train.epochs * _seconds(weights, self._study.rows)
         turn = max(self._most(self._focus), min(self.K, math.ceil(WON_BACK * COMPILING / a_trial)))
-        return turn if self._aligned else ROUNDS * turn
+        return turn if self._aligned else max(turn, min(ROUNDS * turn, self._spec.budget.trials // SHARE))
 
     def _inside(self, form: Form) -> int:
         """How many trials of a form are inside."""

@@ -134,7 +134,7 @@ class Screen:
         table.add_column(self._study.spec.objective.metric, justify="right", no_wrap=True)
         table.add_column("parameters", ratio=1, no_wrap=True, overflow="ellipsis")
         for row in [*self._store.recent(self._study, 0.0, RECENT), *running]:
-            table.add_row(*self._cells(row, epochs.get(row.number, [])), style=STYLES.get(row.state, ""))
+            table.add_row(*map(Text, self._cells(row, epochs.get(row.number, []))), style=STYLES.get(row.state, ""))
         return table
 
     def _cells(self, row: Row, epochs: list[Epoch]) -> list[str]:

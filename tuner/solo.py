@@ -248,9 +248,11 @@ class _Own:
             mine.assign(its)
 
     def _accepted(self) -> dict[str, Any]:
-        """What the function may want to know of the data, if it says so."""
+        """What the function may want to know of the data, if it says so or takes whatever it is given."""
         known = {"input_shape": self._facts.input_shape, "outputs": self._facts.outputs}
-        return {name: value for name, value in known.items() if name in inspect.signature(self._function).parameters}
+        takes = inspect.signature(self._function).parameters
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+        return {name: value for name, value in known.items() if anything or name in takes}
 
     def _check(self, output: Any) -> None:
         shape = tuple(output.shape) if tf.is_tensor(output) else None

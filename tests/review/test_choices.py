@@ -1,9 +1,11 @@
 """Choices side by side, and what each has of its own: the tallies, the strips, and what pages and plots fold."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.review.pages import Page
 from tests.review.studies import LAUNCHED, SEARCH, drawn, end, ended, launch
@@ -162,6 +164,19 @@ def test_names_lose_their_owner_where_that_leaves_them_apart() -> None:
     assert short(["beta_1", "adam.beta_1"]) == {"beta_1": "beta_1", "adam.beta_1": "adam.beta_1"}
     assert own({"optimizer": "adam", "adam.beta_1": 0.5, "step.every": 0.25}) == {"beta_1": 0.5, "every": 0.25}
     assert screen.parameters(ADAM) == "optimizer=adam learning_rate=0.01 beta_1=0.875"
+
+
+def test_a_value_in_brackets_is_shown_as_it_is_while_the_study_runs(tables: Store) -> None:
+    study = launch(tables, 2, search={"activation": ["[bold]", "relu"]}, model="tests.paper:build")
+    end(tables, study, {"activation": "[bold]"}, [{"val_accuracy": 0.5}], Outcome(State.COMPLETE, value=0.5))
+    console = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    with screen.Screen(tables, study, console) as shown:
+        shown.tick()
+    drawn = console.export_text().splitlines()
+    assert {line.split()[0] for line in drawn if "activation=[bold]" in line} == {
+        "best",
+        "0",
+    }  # as the best trial, and as the last
 
 
 def test_the_leaderboard_of_many_methods_folds_what_each_has_of_its_own(tables: Store) -> None:

@@ -47,6 +47,10 @@ def no_model(outputs):
     return outputs
 
 
+def whatever(**given):
+    return network(given["input_shape"], given["outputs"], given["units"])
+
+
 def wrong_shape(input_shape):
     return network(input_shape, 7)
 
@@ -100,6 +104,11 @@ def test_a_users_function_trains_is_reused_and_resumed(digits, tmp_path):
     assert train(Solo(spec, digits), params, seed=6, number=4, checkpoint=checkpoint) == first[2:]
     train(solo, {**params, "units": 9})
     assert solo.traces == 4
+
+
+def test_a_function_that_takes_anything_is_told_of_the_data_too(digits):
+    found = train(Solo(own(whatever, {"units": [8, 9]}), digits), {"learning_rate": 0.01, "units": 8})
+    assert found[-1]["loss"] < found[0]["loss"]
 
 
 @pytest.mark.parametrize("optimizer", [optimizer for optimizer, _ in CLOSURES])

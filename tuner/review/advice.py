@@ -364,8 +364,7 @@ def _longer(parameter: Choice, line: Sequence[float]) -> Iterator[Choice]:
 def _between(parameter: Numeric, low: float, high: float) -> Numeric | None:
     """The range between two places of this one, rounded outwards; its own ends stay as they are. None for a single value."""
     own, ends = _ends(parameter), (_at(parameter, low), _at(parameter, high))
-    if parameter.step not in (None, 1) or isinstance(parameter, IntRange):
-        step = parameter.step or 1
+    if (step := parameter.step) is not None:
         down, up = (math.floor((ends[0] - own[0]) / step + 1e-9), math.ceil((ends[1] - own[0]) / step - 1e-9))
         ends = own[0] + down * step, own[0] + up * step
     else:

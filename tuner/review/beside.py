@@ -15,7 +15,7 @@ from tuner.review import finalists, looks
 from tuner.review.looks import BLUE, GREEN, ORANGE
 from tuner.review.markup import Markup, figure, join, section, table, tag
 from tuner.review.page import page
-from tuner.review.versus import Comparison, Side
+from tuner.review.versus import Comparison, Equal, Side
 
 NOTHING = "–"
 COLOURS = (BLUE, ORANGE)
@@ -39,8 +39,12 @@ def facts(found: Comparison) -> Facts:
     lines = [(name, say(first), say(second)) for name, say in says.items()]
     for equal in found.equal:
         a, b = map(_number, equal.values)
-        lines.append((f"best after {verdict.number(equal.amount)} {equal.of}", a, b))
+        lines.append((f"best after {_effort(equal)}", a, b))
     return lines
+
+
+def _effort(equal: Equal) -> str:
+    return "1 trial" if (equal.amount, equal.of) == (1, "trials") else f"{verdict.number(equal.amount)} {equal.of}"
 
 
 def _raced(winner: Finalist | None) -> str:

@@ -200,8 +200,8 @@ def _race(study: Study, found: Result) -> Markup:
     says = (
         f"{who} trained to the last epoch on {study.spec.final.seeds} seeds that the search had not used. Seeds are common to "
         "all, so that finalists are compared in pairs. Intervals are for 95 %; the winner's reaches further towards the worse, "
-        "as the best of several means is good by luck in part. By how much the value of the search exceeds the mean is what "
-        f"choosing the best of many trials made too good.{RANKED if found.ranked else ''}"
+        "as the best of several means is good by luck in part. By how much the value of the search is better than the mean is "
+        f"what choosing the best of many trials made too good.{RANKED if found.ranked else ''}"
     )
     if study.spec.objective.further:
         says += (

@@ -41,6 +41,9 @@ class DataSpec(Frozen):
 
     `source` is the name of a known data set or a path (IDX folder, folder of images by class, .npz, .csv, .parquet).
     `target` and `weight` name columns of a table; `validation` and `test` are shares of all rows.
+    `task` is what the targets are, where they do not tell: whole numbers are classes if they are few. With `normalise` "standard"
+    each feature or channel has mean 0 and variance 1 over the training rows, with "unit" it lies between 0 and 1; left out, it is
+    "unit" for images, else "standard".
     """
 
     source: OneLine = "digits"
