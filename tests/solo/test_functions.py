@@ -147,6 +147,7 @@ def test_a_subclassed_model_without_arguments_trains(digits):
 
 
 def test_a_failure_says_what_keras_found_and_not_only_where(digits):
+    keras.config.enable_traceback_filtering()  # as in a training process; Keras' own tests switch it off
     with pytest.raises(ValueError, match="Exception encountered") as caught:
         Solo(own(other_rows), digits).add(Trial(0, {"learning_rate": 0.1}, seed=1))
     message = Failed.by(0, caught.value).message
