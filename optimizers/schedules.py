@@ -31,14 +31,14 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     row: ClassVar[Row]
 
     def __init__(self, learning_rate: Any, steps: Any, *, warmup: Any = 0.0, **numbers: Any) -> None:
-        own = self.row.numbers
+        own, intervals = self.row.numbers, self.intervals
         if unknown := numbers.keys() - own.keys():
             raise ValueError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; there are {', '.join(own)}")
         given = {name: scope.default for name, scope in own.items()} | numbers
         self.numbers = {"learning_rate": learning_rate, "steps": steps, "warmup": warmup, **given}
         for name, value in self.numbers.items():
-            if not all(map(self.intervals[name].holds, np.asarray(value, "float64").flat)):
-                raise ValueError(f"{name} must be in {self.intervals[name]}; got {value!r}")
+            if not all(map(intervals[name].holds, np.asarray(value, "float64").flat)):
+                raise ValueError(f"{name} must be in {intervals[name]}; got {value!r}")
 
     @property
     def intervals(self) -> dict[str, Interval]:

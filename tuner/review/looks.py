@@ -63,6 +63,15 @@ def clipped(values: Sequence[float], *, maximise: bool, far: float = FAR) -> flo
     return edge if beyond and top != middle else None
 
 
+def note_far(values: Sequence[float], *, maximise: bool) -> str:
+    """How many values are drawn at the edge and not where they are; empty when none is."""
+    edge = clipped(values, maximise=maximise)
+    if edge is None:
+        return ""
+    beyond = sum(value < edge if maximise else value > edge for value in values)
+    return f"Values worse than {edge:.4g} ({beyond} of {len(values)}) are drawn at {edge:.4g}."
+
+
 def history(figure: go.Figure) -> None:
     """Blue points, red ones for what breaks a constraint, the best so far as steps."""
     points, line, broken = figure.data

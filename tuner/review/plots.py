@@ -267,12 +267,7 @@ def _timeline(review: Review, library: Library) -> Mapping[str, Any]:
 
 
 def _note_far(review: Review) -> str:
-    edge = _edge(review)
-    if edge is None:
-        return ""
-    maximise = review.study.spec.objective.maximise
-    beyond = sum(entry.value < edge if maximise else entry.value > edge for entry in review.ranked)
-    return f"Values worse than {edge:.4g} ({beyond} of {len(review.ranked)}) are drawn at {edge:.4g}."
+    return looks.note_far([entry.value for entry in review.ranked], maximise=review.study.spec.objective.maximise)
 
 
 def _note_history(review: Review) -> str:

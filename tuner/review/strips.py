@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 
+from tuner.review import looks
 from tuner.review.choices import Reached, Tally, compared, reached, tallies
 from tuner.review.looks import BLUE, GREY, ORANGE, clipped, cut
 from tuner.review.results import Review
@@ -63,11 +64,7 @@ def note(review: Review) -> str:
 
 def note_far(review: Review) -> str:
     """What is not drawn where it is."""
-    limit, values = edge(review), _all(review)
-    if limit is None:
-        return ""
-    beyond = sum(drawn(review, limit, value) != value for value in values)
-    return f"Values worse than {limit:.4g} ({beyond} of {len(values)}) are drawn at {limit:.4g}."
+    return looks.note_far(_all(review), maximise=review.study.spec.objective.maximise)
 
 
 def _all(review: Review) -> list[float]:

@@ -60,15 +60,21 @@ def _bad_name(spec: StudySpec, name: str) -> Iterator[str]:
 
 
 def _bad_values(spec: StudySpec, name: str, parameter: Parameter) -> Iterator[str]:
-    owner, _, own = name.rpartition(".")
-    limits = owned(owner).get(own) if owner else known_parameters(spec).get(name)
-    sharing = [] if owner else [row for row in chosen(spec) if name in row.numbers]
+    own, bounds = name.rpartition(".")[2], _limits(spec, name)
     for value in values(parameter):
-        refusals = (_refuses(own, value, span) for span in [row.numbers[name] for row in sharing] or [limits])
-        if problem := next(filter(None, refusals), ""):
+        if problem := next(filter(None, (_refuses(own, value, limits) for limits in bounds)), ""):
             yield f"search.{name}: {value!r} {problem}"
-    if isinstance(parameter, IntRange) and isinstance(limits, Limits) and parameter.step % limits.step:
-        yield f"search.{name}.step: {parameter.step} is not a multiple of {limits.step}"
+    for limits in bounds:
+        if isinstance(parameter, IntRange) and isinstance(limits, Limits) and parameter.step % limits.step:
+            yield f"search.{name}.step: {parameter.step} is not a multiple of {limits.step}"
+
+
+def _limits(spec: StudySpec, name: str) -> list[Any]:
+    """What the values of a parameter keep to: its owner's limits, else those of each optimizer that shares it, else its own."""
+    owner, _, own = name.rpartition(".")
+    if owner:
+        return [owned(owner).get(own)]
+    return [row.numbers[name] for row in chosen(spec) if name in row.numbers] or [known_parameters(spec).get(name)]
 
 
 def _refuses(name: str, value: Value, limits: Any) -> str:
