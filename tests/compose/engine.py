@@ -99,8 +99,8 @@ def bases(env: Mapping[str, str]) -> dict[str, str]:
 
 def build(env: Mapping[str, str], base: str, folder: Path) -> None:
     """Build the image as `docker compose build` does, with the settings of pip that hold here as secrets."""
-    settings = {"cert": "/run/secrets/ca"} if env.get("PIP_CERT") else {}
-    settings |= {"index-url": env["PIP_INDEX_URL"]} if env.get("PIP_INDEX_URL") else {}
+    settings = {name[4:].lower().replace("_", "-"): value for name, value in env.items() if name.startswith("PIP_") and value}
+    settings |= {"cert": "/run/secrets/ca"} if "cert" in settings else {}
     (folder / "pip.conf").write_text("\n".join(["[global]", *(f"{key} = {value}" for key, value in settings.items())]))
     secrets = ["--secret", f"id=pip,src={folder / 'pip.conf'}"]
     secrets += ["--secret", f"id=ca,src={env['PIP_CERT']}"] if env.get("PIP_CERT") else []
